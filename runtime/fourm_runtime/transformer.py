@@ -1,0 +1,235 @@
+"""The any-to-any transformer: an encoder over what is seen, a decoder over what is asked for.
+
+As in 4M (Mizrahi et al. 2023, section 2; 4M-21, Bachmann et al. 2024): pre-norm blocks, streams
+isolated from each other in the decoder's self-attention, and a context made of the projected encoder
+output plus the encoder's embeddings. Unlike 4M nothing is padded: attention takes block lengths.
+
+Shapes: T tokens (T_in or T_out), S context tokens, D width, H heads, K head width.
+"""
+
+import attrs
+import torch
+from torch import nn
+from torch.nn import functional
+
+from fourm_runtime.attention import Blocks, attend
+from fourm_runtime.batch import MicroBatch
+from fourm_runtime.tables import Tables
+from fourm_schema.allocation import Allocation
+from fourm_schema.architecture import Architecture
+from fourm_schema.plan import Plan
+
+NORM_EPS = 1e-6
+
+
+@attrs.frozen(eq=False)
+class Routes:
+    """Who attends to whom in one micro-batch; built once, used by every layer."""
+
+    encoder: Blocks
+    parallel: Blocks
+    causal: Blocks
+    parallel_context: Blocks
+    causal_context: Blocks
+    parallel_size: int
+
+    @classmethod
+    def of(cls, batch: MicroBatch) -> "Routes":
+        return cls(
+            encoder=Blocks.build(batch.encoder_lengths),
+            parallel=Blocks.build(batch.parallel_lengths),
+            causal=Blocks.build(batch.causal_lengths, causal=True),
+            parallel_context=Blocks.build(batch.parallel_queries, batch.encoder_lengths),
+            causal_context=Blocks.build(batch.causal_queries, batch.encoder_lengths),
+            parallel_size=batch.parallel_size,
+        )
+
+
+def _norm(dim: int, shape: Architecture) -> nn.LayerNorm:
+    return nn.LayerNorm(dim, eps=NORM_EPS, bias=shape.norm_bias)
+
+
+class Heads(nn.Module):
+    """What self- and cross-attention share: splitting into heads, query-key norms, the way out."""
+
+    def __init__(self, shape: Architecture) -> None:
+        super().__init__()
+        self.head_dim = shape.head_dim
+        self.q_norm = _norm(shape.head_dim, shape) if shape.qk_norm else nn.Identity()
+        self.k_norm = _norm(shape.head_dim, shape) if shape.qk_norm else nn.Identity()
+        self.proj = nn.Linear(shape.dim, shape.dim, bias=shape.proj_bias)
+
+    def split(self, x_TD: torch.Tensor) -> torch.Tensor:
+        """(T, D) -> (T, H, K)."""
+        return x_TD.unflatten(-1, (-1, self.head_dim))
+
+    def merge(self, out_THK: torch.Tensor) -> torch.Tensor:
+        """(T, H, K) -> (T, D), projected."""
+        merged: torch.Tensor = self.proj(out_THK.flatten(1))
+        return merged
+
+
+class SelfAttention(Heads):
+    """Multi-head attention of tokens within their block."""
+
+    def __init__(self, shape: Architecture) -> None:
+        super().__init__(shape)
+        self.qkv = nn.Linear(shape.dim, 3 * shape.dim, bias=shape.qkv_bias)
+
+    def project(self, x_TD: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Queries, keys and values, each (T, H, K)."""
+        q, k, v = (self.split(part) for part in self.qkv(x_TD).chunk(3, dim=-1))
+        return self.q_norm(q), self.k_norm(k), v
+
+    def forward(self, x_TD: torch.Tensor, blocks: Blocks) -> torch.Tensor:
+        return self.merge(attend(*self.project(x_TD), blocks))
+
+
+class RegionAttention(SelfAttention):
+    """Self-attention of the decoder: bidirectional blocks first, causal blocks after them."""
+
+    def forward_regions(self, x_TD: torch.Tensor, routes: Routes) -> torch.Tensor:
+        q, k, v = self.project(x_TD)
+        cut = routes.parallel_size
+        return self.merge(
+            torch.cat(
+                [
+                    attend(q[:cut], k[:cut], v[:cut], routes.parallel),
+                    attend(q[cut:], k[cut:], v[cut:], routes.causal),
+                ]
+            )
+        )
+
+
+class CrossAttention(Heads):
+    """Attention of each sample's target tokens to its own context."""
+
+    def __init__(self, shape: Architecture) -> None:
+        super().__init__(shape)
+        self.q = nn.Linear(shape.dim, shape.dim, bias=shape.qkv_bias)
+        self.kv = nn.Linear(shape.dim, 2 * shape.dim, bias=shape.qkv_bias)
+
+    def queries(self, x_TD: torch.Tensor) -> torch.Tensor:
+        """(T, H, K)."""
+        q: torch.Tensor = self.q_norm(self.split(self.q(x_TD)))
+        return q
+
+    def keys_values(self, context_SD: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of the context, each (S, H, K)."""
+        k, v = (self.split(part) for part in self.kv(context_SD).chunk(2, dim=-1))
+        return self.k_norm(k), v
+
+    def forward(self, x_TD: torch.Tensor, context_SD: torch.Tensor, routes: Routes) -> torch.Tensor:
+        q = self.queries(x_TD)
+        k, v = self.keys_values(context_SD)
+        cut = routes.parallel_size
+        parallel = attend(q[:cut], k, v, routes.parallel_context)
+        causal = attend(q[cut:], k, v, routes.causal_context)
+        return self.merge(torch.cat([parallel, causal]))
+
+
+class Mlp(nn.Module):
+    """fc2(act(fc1 x) * fc3 x), or fc2(act(fc1 x)) without a gate."""
+
+    def __init__(self, shape: Architecture) -> None:
+        super().__init__()
+        self.activation = functional.silu if shape.activation == "silu" else functional.gelu
+        self.fc1 = nn.Linear(shape.dim, shape.mlp_hidden, bias=shape.mlp_bias)
+        self.fc2 = nn.Linear(shape.mlp_hidden, shape.dim, bias=shape.mlp_bias)
+        self.fc3 = nn.Linear(shape.dim, shape.mlp_hidden, bias=shape.mlp_bias) if shape.gated_mlp else None
+
+    def forward(self, x_TD: torch.Tensor) -> torch.Tensor:
+        hidden = self.activation(self.fc1(x_TD))
+        if self.fc3 is not None:
+            hidden = hidden * self.fc3(x_TD)
+        out: torch.Tensor = self.fc2(hidden)
+        return out
+
+
+class EncoderBlock(nn.Module):
+    def __init__(self, shape: Architecture) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = _norm(shape.dim, shape), _norm(shape.dim, shape)
+        self.attn = SelfAttention(shape)
+        self.mlp = Mlp(shape)
+
+    def forward(self, x_TD: torch.Tensor, routes: Routes) -> torch.Tensor:
+        x_TD = x_TD + self.attn(self.norm1(x_TD), routes.encoder)
+        out: torch.Tensor = x_TD + self.mlp(self.norm2(x_TD))
+        return out
+
+
+class DecoderBlock(nn.Module):
+    def __init__(self, shape: Architecture) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = _norm(shape.dim, shape), _norm(shape.dim, shape)
+        self.query_norm, self.context_norm = _norm(shape.dim, shape), _norm(shape.dim, shape)
+        self.self_attn = RegionAttention(shape)
+        self.cross_attn = CrossAttention(shape)
+        self.mlp = Mlp(shape)
+
+    def forward(self, y_TD: torch.Tensor, context_SD: torch.Tensor, routes: Routes) -> torch.Tensor:
+        y_TD = y_TD + self.self_attn.forward_regions(self.norm1(y_TD), routes)
+        y_TD = y_TD + self.cross_attn(self.query_norm(y_TD), self.context_norm(context_SD), routes)
+        out: torch.Tensor = y_TD + self.mlp(self.norm2(y_TD))
+        return out
+
+
+class AnyToAnyTransformer(nn.Module):
+    """Encoder-decoder over packed multimodal tokens.
+
+    Parameters are uninitialised: build models with `fourm_runtime.assemble.assemble`, or load them.
+
+    Args:
+        plan: streams to embed and predict.
+        allocation: rows of the tables.
+        architecture: shape of the network.
+    """
+
+    def __init__(self, plan: Plan, allocation: Allocation, architecture: Architecture) -> None:
+        super().__init__()
+        self.plan, self.allocation, self.architecture = plan, allocation, architecture
+        self.tables = Tables(plan, allocation, architecture)
+        self.encoder = nn.ModuleList(EncoderBlock(architecture) for _ in range(architecture.encoder_depth))
+        self.encoder_norm = _norm(architecture.dim, architecture)
+        # 4M gives this one layer a bias even in its bias-free models.
+        self.context_proj = nn.Linear(architecture.dim, architecture.dim)
+        self.decoder = nn.ModuleList(DecoderBlock(architecture) for _ in range(architecture.decoder_depth))
+        self.decoder_norm = _norm(architecture.dim, architecture)
+
+    def encode(self, batch: MicroBatch, routes: Routes | None = None) -> torch.Tensor:
+        """Run the encoder.
+
+        Returns:
+            The decoder's context (T_in, D): projected encoder output plus the tokens' embeddings.
+        """
+        routes = routes or Routes.of(batch)
+        content, embedding = self.tables.embed_input(batch)
+        x = content + embedding
+        for block in self.encoder:
+            x = block(x, routes)
+        context: torch.Tensor = self.context_proj(self.encoder_norm(x)) + embedding
+        return context
+
+    def decode(
+        self, batch: MicroBatch, context_SD: torch.Tensor, routes: Routes | None = None
+    ) -> torch.Tensor:
+        """Run the decoder over all target tokens at once. Returns (T_out, D), normalised."""
+        routes = routes or Routes.of(batch)
+        y = self.tables.embed_target(batch)
+        for block in self.decoder:
+            y = block(y, context_SD, routes)
+        hidden: torch.Tensor = self.decoder_norm(y)
+        return hidden
+
+    def logits(self, hidden_TD: torch.Tensor, batch: MicroBatch) -> dict[str, torch.Tensor]:
+        """Scores of each stream's own ids for its own targets: stream -> (T_s, V_s)."""
+        return {
+            name: self.tables.logits(hidden_TD[head.index], self.plan.stream(name))
+            for name, head in batch.heads.items()
+        }
+
+    def forward(self, batch: MicroBatch) -> dict[str, torch.Tensor]:
+        """Predict every target of the micro-batch: stream -> logits (T_s, V_s), in the order of its head."""
+        routes = Routes.of(batch)
+        return self.logits(self.decode(batch, self.encode(batch, routes), routes), batch)
