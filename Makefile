@@ -20,7 +20,8 @@ $(READY): pyproject.toml constraints.txt
 		echo "no Python >= 3.11 found (looked for python3.13, python3.12, python3.11, python3):" \
 			"install one, or name it: make PYTHON=/path/to/python" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@echo 'installing into $(VENV); torch makes this take minutes'
+	$(BIN)/python -m pip install -qq --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 .PHONY: install

@@ -1,0 +1,201 @@
+"""The rules of the house that no linter knows: where files stand, who may import whom, what stays light."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ROOMS = {
+    "fourm_schema": ROOT / "fourm_schema",
+    "fourm_codecs": ROOT / "codecs" / "fourm_codecs",
+    "fourm_runtime": ROOT / "runtime" / "fourm_runtime",
+}
+LINE_LIMIT = 400
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    """Every module of the three packages: (room, file)."""
+    for room, folder in ROOMS.items():
+        for path in sorted(folder.rglob("*.py")):
+            yield room, path
+
+
+def imported(path: Path) -> set[str]:
+    """Names a module imports, wherever in it: `a.b` for both `import a.b` and `from a.b import c`."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module)
+    return names
+
+
+def roots(path: Path) -> set[str]:
+    """Top-level packages a module imports."""
+    return {name.partition(".")[0] for name in imported(path)}
+
+
+def calls(path: Path) -> Iterator[tuple[int, str]]:
+    """Every call whose callee is a dotted name: (line, `a.b.c`)."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            yield node.lineno, ast.unparse(node.func)
+
+
+def string_constants(path: Path) -> set[str]:
+    nodes = ast.walk(ast.parse(path.read_text()))
+    return {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+
+
+def place(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def loaded_after(statement: str, *packages: str) -> list[str]:
+    """Which of the packages a fresh interpreter has loaded after it ran the statement."""
+    code = f"import sys; {statement}; print(*(p for p in {packages!r} if p in sys.modules))"
+    search = [str(ROOT), str(ROOT / "codecs"), str(ROOT / "runtime")]
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path[:0] = {search!r}; {code}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize("folder", ["codecs", "runtime", "tests"])
+def test_folders_that_hold_packages_are_no_packages_themselves(folder: str) -> None:
+    """A package named `codecs` would hide the standard library's from every static tool."""
+    inits = [*(ROOT / folder).glob("__init__.py"), *(ROOT / "tests").rglob("__init__.py")]
+
+    assert inits == []
+
+
+def test_names_of_test_files_are_unique() -> None:
+    """Without __init__.py a test module is known by its bare name: two of one name are one to mypy."""
+    names = [path.name for path in (ROOT / "tests").rglob("*.py")]
+
+    assert sorted(set(names)) == sorted(names)
+
+
+@pytest.mark.parametrize(
+    ("room", "above"),
+    [
+        ("fourm_schema", {"fourm_codecs", "fourm_runtime", "torch", "xformers", "lance", "typer"}),
+        ("fourm_codecs", {"fourm_runtime", "xformers", "lance", "typer"}),
+    ],
+)
+def test_imports_run_one_way(room: str, above: set[str]) -> None:
+    """schema <- codecs <- runtime: a lower room must work on a machine that lacks what the upper one needs."""
+    faults = {place(path): roots(path) & above for owner, path in modules() if owner == room}
+
+    assert {name: names for name, names in faults.items() if names} == {}
+
+
+def test_only_the_data_folder_imports_lance() -> None:
+    """The model half must run, train aside, where there is no Lance."""
+    users = {place(path) for _, path in modules() if "lance" in roots(path)}
+
+    assert {name for name in users if not name.startswith("runtime/fourm_runtime/data/")} == set()
+
+
+def test_only_the_attention_modules_import_xformers() -> None:
+    """One place knows the backend, so that one place changes when the backend does."""
+    users = {path.stem for _, path in modules() if "xformers" in roots(path)}
+
+    assert {name for name in users if "attention" not in name} == set()
+
+
+def test_the_schema_room_loads_no_torch() -> None:
+    """Checking a YAML file must not cost the seconds that importing torch takes."""
+    everything = ", ".join(
+        f"fourm_schema.{path.stem}" for path in ROOMS["fourm_schema"].glob("*.py") if path.stem != "__init__"
+    )
+
+    assert loaded_after(f"import {everything}", "torch", "lance", "xformers", "pyarrow") == []
+
+
+@pytest.mark.parametrize("module", ["transformer", "packing", "loss", "batch"])
+def test_the_model_half_loads_no_lance(module: str) -> None:
+    """A machine that only generates needs no dataset library."""
+    assert loaded_after(f"import fourm_runtime.{module}", "lance", "pyarrow") == []
+
+
+def test_the_command_line_loads_nothing_heavy_before_it_knows_the_verb() -> None:
+    """`fourm explain` answers in the time Python takes to start, not in the time torch takes to load."""
+    assert loaded_after("import fourm_runtime.cli.app", "torch", "lance", "numpy", "xformers") == []
+
+
+def test_no_module_hides_one_of_the_standard_library() -> None:
+    """A stack trace through `types.py` or `random.py` should mean Python's."""
+    hidden = {place(path) for _, path in modules() if path.stem in sys.stdlib_module_names}
+
+    assert hidden == set()
+
+
+def test_no_module_is_a_catch_all() -> None:
+    """A module called utils is a place where things are put, not a thing."""
+    vague = {"utils", "util", "common", "helpers", "misc", "manager"}
+
+    assert {place(path) for _, path in modules() if vague & {path.stem, path.parent.name}} == set()
+
+
+def test_every_module_fits_in_one_reading() -> None:
+    """A longer file holds two ideas and becomes a folder."""
+    long = {
+        place(path): lines
+        for _, path in modules()
+        if (lines := len(path.read_text().splitlines())) > LINE_LIMIT
+    }
+
+    assert long == {}
+
+
+def test_nothing_touches_global_random_state() -> None:
+    """Same seed, same result, whoever else draws: every draw comes from a generator that was passed in."""
+    seeds = {"torch.manual_seed", "torch.seed", "np.random.seed", "random.seed"}
+    legacy = ("np.random.", "numpy.random.", "random.")
+    allowed = {"np.random.default_rng", "np.random.Generator", "np.random.Philox", "np.random.PCG64"}
+    allowed |= {"np.random.SeedSequence"}
+    faults = [
+        f"{place(path)}:{line} {name}"
+        for _, path in modules()
+        for line, name in calls(path)
+        if name in seeds or (name.startswith(legacy) and name not in allowed)
+    ]
+
+    assert faults == []
+
+
+def test_no_file_is_read_by_unpickling_or_by_evaluating() -> None:
+    """A checkpoint or schema from a stranger can be wrong, but it cannot run code."""
+    forbidden = {
+        "torch.load",
+        "torch.save",
+        "pickle.load",
+        "pickle.loads",
+        "eval",
+        "exec",
+        "yaml.unsafe_load",
+    }
+    faults = [f"{place(p)}:{n} {name}" for _, p in modules() for n, name in calls(p) if name in forbidden]
+    faults += [f"{place(p)} YAML(typ='unsafe')" for _, p in modules() if "unsafe" in string_constants(p)]
+    faults += [
+        f"{place(p)} imports {sorted(found)}"
+        for _, p in modules()
+        if (found := roots(p) & {"pickle", "dill", "cloudpickle"})
+    ]
+
+    assert faults == []
+
+
+def test_every_package_says_that_it_is_typed() -> None:
+    """Without py.typed a user's type checker sees Any."""
+    assert all((folder / "py.typed").is_file() for folder in ROOMS.values())
