@@ -38,7 +38,8 @@ def mix(words: UInt64) -> UInt64:
     """
     words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return words ^ (words >> np.uint64(31))
+    mixed: UInt64 = words ^ (words >> np.uint64(31))
+    return mixed
 
 
 def keyed(*parts: ArrayLike) -> UInt64:
@@ -102,7 +103,8 @@ def _feistel(words: UInt64, width: UInt64, keys: UInt64, inverse: bool) -> UInt6
             low = low ^ (mix(high ^ key) & low_mask)
         else:
             high = high ^ (mix(low ^ key) & high_mask)
-    return (high << low_width) | low
+    joined: UInt64 = (high << low_width) | low
+    return joined
 
 
 def _words(part: ArrayLike) -> UInt64:
@@ -130,7 +132,7 @@ class Order:
     def __attrs_post_init__(self) -> None:
         if self.rows < 1:
             raise DataError("dataset", "has no rows to order", mend="append samples first")
-        assert self.block > 0 and self.pool > 0, "a block holds rows and a pool holds blocks"
+        assert min(self.block, self.pool) > 0, "a block holds rows and a pool holds blocks"
 
     def at(self, positions: ArrayLike) -> tuple[Int64, Int64]:
         """Which row of which epoch stands at each global position.
