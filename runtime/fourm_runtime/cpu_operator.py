@@ -18,26 +18,29 @@ Shapes: T query tokens, S key tokens, H heads, K numbers per head; a call holds 
 N keys, padding included.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 
 import attrs
 import numpy as np
 import torch
 from torch import Tensor
-from xformers.ops import fmha  # type: ignore[import-untyped]  # xformers ships no types
-from xformers.ops.fmha import common  # type: ignore[import-untyped]  # xformers ships no types
+from xformers.ops.fmha import common
+from xformers.ops.fmha.attn_bias import BlockDiagonalCausalMask as CausalBias
+from xformers.ops.fmha.attn_bias import BlockDiagonalCausalWithOffsetPaddedKeysMask as CachedBias
+from xformers.ops.fmha.attn_bias import BlockDiagonalMask as FullBias
 
 from fourm_runtime.batch import Bools, Int64
 
-FullBias = fmha.attn_bias.BlockDiagonalMask
-CausalBias = fmha.attn_bias.BlockDiagonalCausalMask
-CachedBias = fmha.attn_bias.BlockDiagonalCausalWithOffsetPaddedKeysMask
+DTYPES = {torch.float64, torch.float32, torch.bfloat16, torch.float16}
+Bias: TypeAlias = FullBias | CachedBias
 
-# Measured on one AVX512 core, forward and backward together: a call of its own costs what these many
-# multiply-adds of the score matrix cost (see bench/packing.py --attention).
+# Measured on one AVX512 core, forward and backward together: a call costs as much as so many scores
+# times numbers per token.
 CALL_COST = 200_000
-# Above so many scores, copying a block into a bucket costs more than the call that it saves.
-LONG_SCORES = 96 * 96
+# Numbers in a block's queries and keys above which copying them costs more than a call of their own.
+LONG = 32_768
 
 _forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
 _backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward.default
@@ -86,7 +89,7 @@ class Rows:
     def take(self, packed: Tensor) -> Tensor:
         """Blocks (C, length, ...) of a packed tensor (T, ...): a view where the rows allow it."""
         if self.read is not None:
-            return packed.index_select(0, self.read).unflatten(0, (self.count, self.length))
+            return packed.index_select(0, self.read).view(self.count, self.length, *packed.shape[1:])
         return packed.as_strided(
             (self.count, self.length, *packed.shape[1:]),
             (self.step * packed.stride(0), *packed.stride()),
@@ -122,7 +125,7 @@ class Side:
         rows = tuple(Rows.of(starts[call], lengths[call], size) for call in calls)
         covers = int(lengths.sum()) == size
         dense = all(each.read is None and (each.count == 1 or each.step == each.length) for each in rows)
-        ascending = all(one.start < other.start for one, other in zip(rows, rows[1:], strict=False))
+        ascending = all(one.start < other.start for one, other in itertools.pairwise(rows))
         return cls(rows, size, in_order=covers and dense and ascending, covers=covers)
 
     def join(self, pieces: Sequence[Tensor], fill: float) -> Tensor:
@@ -156,17 +159,19 @@ class Calls:
         return zip(self.queries.rows, self.keys.rows, self.causal, self.masks, strict=True)
 
 
-def calls_of(bias: object, inputs: common.Inputs) -> Calls:
-    """Sort a bias into calls, once: every layer of a step passes the same bias, which keeps the answer.
+def calls_of(inputs: common.Inputs) -> Calls:
+    """Sort the bias into calls, once: every layer of a step passes the same bias, which keeps the answer.
 
     xformers hands operators nothing but the bias, so the bias is where the answer must be kept.
     """
-    kept: dict[object, Calls] = vars(bias).setdefault("fourm_calls", {})
+    bias = inputs.attn_bias
+    assert isinstance(bias, (FullBias, CachedBias)), "xformers checks the type before it runs an operator"
+    kept: dict[object, Calls] = bias.__dict__.setdefault("fourm_calls", {})
     query, key = inputs.query, inputs.key
     width = query.shape[2] * query.shape[3]
     found = kept.get((query.dtype, width))
     if found is None:
-        found = _sort(_Rectangles.of(bias), query.shape[1], key.shape[1], CALL_COST // width, query.dtype)
+        found = _sort(_Rectangles.of(bias), query.shape[1], key.shape[1], width, query.dtype)
         kept[(query.dtype, width)] = found
     return found
 
@@ -188,8 +193,7 @@ class _Rectangles:
     ahead: Int64
 
     @classmethod
-    def of(cls, bias: object) -> "_Rectangles":
-        assert isinstance(bias, (FullBias, CachedBias))
+    def of(cls, bias: Bias) -> "_Rectangles":
         q_spans = np.array(list(bias.q_seqinfo.intervals()), dtype=np.int64).reshape(-1, 2)
         k_spans = np.array(list(bias.k_seqinfo.intervals()), dtype=np.int64).reshape(-1, 2)
         live = (q_spans[:, 1] > q_spans[:, 0]) & (k_spans[:, 1] > k_spans[:, 0])
@@ -212,10 +216,10 @@ class _Rectangles:
         )
 
 
-def _sort(blocks: _Rectangles, q_size: int, k_size: int, spare: int, dtype: torch.dtype) -> Calls:
+def _sort(blocks: _Rectangles, q_size: int, k_size: int, width: int, dtype: torch.dtype) -> Calls:
     shifted = blocks.causal & (blocks.ahead > 0)
     kinds = (~blocks.causal, blocks.causal & ~shifted, shifted)
-    calls = [call for kind in kinds for call in _group(blocks, np.flatnonzero(kind), spare)]
+    calls = [call for kind in kinds for call in _group(blocks, np.flatnonzero(kind), width)]
     calls.sort(key=lambda call: int(blocks.q_starts[call[0]]))
     return Calls(
         Side.of(blocks.q_starts, blocks.q_lengths, calls, q_size),
@@ -225,15 +229,15 @@ def _sort(blocks: _Rectangles, q_size: int, k_size: int, spare: int, dtype: torc
     )
 
 
-def _group(blocks: _Rectangles, chosen: Int64, spare: int) -> list[Int64]:
+def _group(blocks: _Rectangles, chosen: Int64, width: int) -> list[Int64]:
     """Split blocks of one kind (indices, ascending) into calls, as the module's docstring says.
 
     Args:
         blocks: all blocks.
         chosen: indices of those to split, ascending.
-        spare: scores of padding that cost as much as one call.
+        width: numbers per token, over all heads.
     """
-    is_long = (blocks.q_lengths * blocks.k_lengths)[chosen] >= LONG_SCORES
+    is_long = (blocks.q_lengths + blocks.k_lengths)[chosen] * width >= LONG
     calls: list[list[int]] = []
     for block in chosen[is_long].tolist():
         if calls and blocks.follows(block, calls[-1]):
@@ -251,7 +255,7 @@ def _group(blocks: _Rectangles, chosen: Int64, spare: int) -> list[Int64]:
         short[order].tolist(), q_lengths[order].tolist(), k_lengths[order].tolist(), strict=True
     ):
         rows, columns, real = max(rows, m), max(columns, n), real + m * n
-        if bucket and rows * columns * (len(bucket) + 1) - real > spare:
+        if bucket and rows * columns * (len(bucket) + 1) - real > CALL_COST // width:
             calls.append(bucket)
             rows, columns, real, bucket = m, n, m * n, []
         bucket.append(block)
@@ -277,8 +281,8 @@ def _mask(blocks: _Rectangles, call: Int64, dtype: torch.dtype) -> Tensor | None
 
 
 class _Op(common.AttentionOpBase):  # type: ignore[misc]  # the base is untyped
-    SUPPORTED_DEVICES = {"cpu"}
-    SUPPORTED_DTYPES = {torch.float64, torch.float32, torch.bfloat16, torch.float16}
+    SUPPORTED_DEVICES = {"cpu"}  # noqa: RUF012  # the base declares a plain set
+    SUPPORTED_DTYPES = DTYPES
     SUPPORTED_MAX_K = 65536
     SUPPORTED_ATTN_BIAS_TYPES = (FullBias, CausalBias, CachedBias)
     SUPPORTS_DROPOUT = False
@@ -301,7 +305,7 @@ class FwOp(_Op, common.AttentionFwOpBase):  # type: ignore[misc]  # the base is 
     @classmethod
     def apply(cls, inp: common.Inputs, needs_gradient: bool) -> tuple[Tensor, common.Context | None]:
         query, key, value = (_rows_contiguous(x[0]) for x in (inp.query, inp.key, inp.value))
-        calls = calls_of(inp.attn_bias, inp)
+        calls = calls_of(inp)
         if not calls.causal:
             out, lse = torch.zeros_like(query), query.new_full(query.shape[:2], -torch.inf)
         else:
@@ -337,7 +341,7 @@ class BwOp(_Op, common.AttentionBwOpBase):  # type: ignore[misc]  # the base is 
         query, key, value = (_rows_contiguous(x[0]) for x in (inp.query, inp.key, inp.value))
         out, lse = ctx.out.reshape(query.shape), ctx.lse[0].transpose(0, 1)
         upstream = grad.reshape(query.shape).contiguous()
-        calls = calls_of(inp.attn_bias, inp)
+        calls = calls_of(inp)
         if not calls.causal:
             return common.Gradients(*(torch.zeros_like(x) for x in (inp.query, inp.key, inp.value)))
         grads: tuple[list[Tensor], list[Tensor], list[Tensor]] = ([], [], [])
