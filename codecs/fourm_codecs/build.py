@@ -1,0 +1,111 @@
+"""Name -> codec: one table for ours, entry points for yours.
+
+A package brings a codec by an entry point in the group `fourm.codecs`; a schema asks for it as
+`codec: plugin:<its name>`. A name in a file never leads to an import path, so no file can run code.
+"""
+
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+
+from fourm_codecs.base import CodecClass, Parts, StoredCodec
+from fourm_codecs.bins import BinsCodec
+from fourm_codecs.levels import LevelsCodec
+from fourm_codecs.vocabulary import WordVocabulary
+from fourm_codecs.wordpiece import WordPieceCodec
+from fourm_schema.errors import CodecError, nearest
+from fourm_schema.modality import Modality
+from fourm_schema.plan import Plan, Stream
+from fourm_schema.resolve import resolve
+from fourm_schema.schema import Schema
+
+CODECS: dict[str, CodecClass] = {
+    "levels": LevelsCodec,
+    "bins": BinsCodec,
+    "wordpiece": WordPieceCodec,
+}
+
+LATER: dict[str, str] = {
+    "grammar": "declare the records' numbers as a vector with ranges (bins), their words as text",
+    "vit-fsq": "patch: 1 with one channel, at most 256 cell.levels and at most 256 cells gets exact levels",
+    "vit-class-fsq": "patch: 1 with at most 256 cells gets exact levels, one token per cell",
+    "vit-feature-fsq": "shown: [pixels] needs no codec as an input; a vector with ranges gets bins",
+    "mlp-pq": "give ranges (and codec: bins past 32 numbers), or shown: [values], which needs no codec",
+}
+"""Codecs that the selection table names and a later release builds, each with the exact way round it."""
+
+ENTRY_POINT_GROUP = "fourm.codecs"
+PLUGIN = "plugin:"
+
+
+def build_codec(
+    schema: Schema, name: str, vocabularies: Mapping[str, WordVocabulary] | None = None
+) -> StoredCodec:
+    """Build the codec of a modality's token stream.
+
+    Args:
+        schema: the declaration.
+        name: a modality, or one of its streams.
+        vocabularies: trained word vocabularies by name; only texts need one.
+
+    Raises:
+        CodecError: if the modality has no token stream, its codec cannot be built in this version, or its
+            vocabulary is missing or was trained for another schema.
+        PlanError: if the schema has no such modality.
+    """
+    plan = resolve(schema)
+    stream = plan.stream(name)
+    if stream.is_dense:
+        raise CodecError(
+            stream.name, "is shown dense and has no codec", mend="use fourm_codecs.dense.DenseView.from_entry"
+        )
+    entry = schema.modalities[stream.modality]
+    trained = _vocabulary(plan, stream, vocabularies or {}) if stream.layout == "sequence" else None
+    return codec_of_entry(stream.codec, stream.modality, entry, Parts(trained))
+
+
+def codec_of_entry(codec: str, modality: str, entry: Modality, parts: Parts) -> StoredCodec:
+    """Build a codec by its name.
+
+    Raises:
+        CodecError: if nothing installed has that name, or the entry is not one the codec can serve.
+    """
+    return codec_class(codec, modality).from_entry(modality, entry, parts)
+
+
+def codec_class(codec: str, modality: str) -> CodecClass:
+    """Look a codec up by name, `plugin:` names among the installed entry points.
+
+    Raises:
+        CodecError: if nothing has that name; the message lists what has.
+    """
+    if codec in CODECS:
+        return CODECS[codec]
+    if codec in LATER:
+        raise CodecError(modality, f"codec {codec!r} comes in a later release", mend=LATER[codec])
+    plugins = entry_points(group=ENTRY_POINT_GROUP)
+    known = [*CODECS, *(PLUGIN + name for name in plugins.names)]
+    if not codec.startswith(PLUGIN) or codec.removeprefix(PLUGIN) not in plugins.names:
+        raise CodecError(modality, f"there is no codec {codec!r}", mend=nearest(codec, known))
+    found: CodecClass = plugins[codec.removeprefix(PLUGIN)].load()
+    if not callable(getattr(found, "from_entry", None)):
+        raise CodecError(
+            modality,
+            f"the plugin behind {codec!r} is no codec",
+            got=repr(found),
+            mend="its entry point must name a class with from_entry(modality, entry, parts)",
+        )
+    return found
+
+
+def _vocabulary(plan: Plan, stream: Stream, trained: Mapping[str, WordVocabulary]) -> WordVocabulary | None:
+    declared = next(item for item in plan.vocabularies if item.name == stream.vocabulary)
+    found = trained.get(declared.name)
+    if found is not None and (found.size, found.special) != (declared.size, declared.special):
+        raise CodecError(
+            declared.name,
+            f"the vocabulary was trained for another schema than {stream.name} is declared in",
+            got=f"{found.size} ids with {found.special.sentinel_count} sentinels, "
+            f"declared are {declared.size} with {declared.special.sentinel_count}",
+            mend="set size and sentinels back, or train it again and encode its texts anew",
+        )
+    return found

@@ -1,0 +1,64 @@
+"""Values <-> JSON: how a value is written in a request, on the command line, or in an answer.
+
+An image is a list of rows, a vector a list of numbers (or an object, where its numbers have names), a text
+a string.
+"""
+
+import numpy as np
+
+from fourm_codecs.base import Value
+from fourm_codecs.files import Json
+from fourm_codecs.values import Float64, read_stack
+from fourm_schema.errors import CodecError, nearest
+from fourm_schema.modality import Categorical, Image, Modality, Vector
+
+
+def to_json(value: Value) -> Json:
+    """Write a value.
+
+    >>> to_json(np.array([[1.0, 2.5]]))
+    [[1.0, 2.5]]
+    """
+    if isinstance(value, str):
+        return value
+    written: Json = value.tolist()
+    return written
+
+
+def from_json(modality: str, entry: Modality, content: Json) -> Value:
+    """Read a value of a declared modality; its codec or dense view then checks its range.
+
+    Raises:
+        CodecError: if the content has another form or shape than the entry says.
+    """
+    if isinstance(entry, Image):
+        shape = (*entry.size, entry.channels) if entry.channels > 1 else entry.size
+        image = _numbers(modality, content, shape)
+        whole = isinstance(entry.cell, Categorical) and np.array_equal(image, np.round(image))
+        return image.astype(np.int64) if whole else image
+    if isinstance(entry, Vector):
+        if isinstance(content, dict):
+            content = _in_order(modality, entry.names or (), content)
+        return _numbers(modality, content, (entry.dim,))
+    if entry.kind == "text" and isinstance(content, str):
+        return content
+    if entry.kind == "set":
+        raise CodecError(modality, "sets are described but not yet encoded")
+    raise CodecError(modality, "a value is a string", got=type(content).__name__)
+
+
+def _numbers(modality: str, content: Json, shape: tuple[int, ...]) -> Float64:
+    if not isinstance(content, list):
+        raise CodecError(modality, "a value is a list of numbers", got=type(content).__name__)
+    numbers: Float64 = read_stack([content], modality, shape)[0]
+    return numbers
+
+
+def _in_order(modality: str, names: tuple[str, ...], content: dict[str, Json]) -> list[Json]:
+    for name in content:
+        if name not in names:
+            raise CodecError(modality, f"has no number {name!r}", mend=nearest(name, names))
+    missing = [name for name in names if name not in content]
+    if missing:
+        raise CodecError(modality, "lacks numbers", got=f"no {', '.join(missing)}")
+    return [content[name] for name in names]
