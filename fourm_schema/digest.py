@@ -1,0 +1,71 @@
+"""Hashes that say whether two schemas, or two entries, mean the same."""
+
+import hashlib
+import json
+
+from fourm_schema.modality import Modality
+from fourm_schema.schema import Schema, Wordpiece
+
+# What neither a stored column nor a fitted codec depends on.
+_NOT_OF_THE_VALUE = {
+    "role",
+    "loss_weight",
+    "shown",
+    "embedding",
+    "positions",
+    "source",
+    "derive",
+    "label",
+    "aliases",
+}  # fmt: skip  (a list of names, not of lines)
+
+
+def schema_hash(schema: Schema) -> str:
+    """Hash of all a schema means.
+
+    Two files that differ only in comments, layout, descriptions, the order of keys, or in writing a
+    default out, have one hash. The order of the modalities counts: it is the order of the streams.
+
+    Returns:
+        SHA-256 of the canonical JSON, 64 hexadecimal digits.
+    """
+    return _hash(_meaning(schema.model_dump(mode="json", by_alias=True)))
+
+
+def entry_hash(entry: Modality, vocabulary: Wordpiece | None = None) -> str:
+    """Hash of what an entry's stored tokens and its codec depend on.
+
+    Role, loss weight, embedding, positions, sources and descriptions may change under stored tokens;
+    anything else makes them stale.
+
+    Args:
+        entry: the modality.
+        vocabulary: for a text, what its vocabulary's name stands for.
+
+    Returns:
+        SHA-256 of the canonical JSON, 64 hexadecimal digits.
+    """
+    content = _meaning(entry.model_dump(mode="json", by_alias=True, exclude=_NOT_OF_THE_VALUE))
+    return _hash([content, vocabulary and vocabulary.model_dump(mode="json")])
+
+
+def _meaning(content: object) -> object:
+    """Leave descriptions out; write mappings whose order counts (modalities, a record's fields) as lists."""
+    if isinstance(content, list):
+        return [_meaning(item) for item in content]
+    if not isinstance(content, dict):
+        return content
+    told = {
+        key: value for key, value in content.items() if not (key == "description" and isinstance(value, str))
+    }
+    return {
+        key: [[name, _meaning(item)] for name, item in value.items()]
+        if key in ("modalities", "fields") and isinstance(value, dict)
+        else _meaning(value)
+        for key, value in told.items()
+    }
+
+
+def _hash(content: object) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()

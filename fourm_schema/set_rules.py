@@ -1,0 +1,83 @@
+"""Rules of `set` modalities: what binds the keys of their fields."""
+
+import itertools
+from collections.abc import Iterator
+
+from fourm_schema.errors import Fault, nearest
+from fourm_schema.value_rules import (
+    class_faults,
+    declared_classes,
+    is_number,
+    range_faults,
+    vocabulary_faults,
+)
+from fourm_schema.yaml_tree import Path, Tree, shown
+
+_ORDER_NEEDS = {"distance_to_origin": ("box", "point"), "area": ("box", "mask")}
+
+
+def set_faults(tree: Tree, path: Path) -> Iterator[Fault]:
+    """Find every broken rule of one set."""
+    fields: Path = (*path, "fields")
+    for name in tree.mapping(*fields):
+        field: Path = (*fields, name)
+        match tree.get(*field, "type"):
+            case "number":
+                yield from _number_faults(tree, field)
+            case "category":
+                yield from class_faults(tree, (*field, "classes"))
+            case "text":
+                yield from vocabulary_faults(tree, (*field, "vocabulary"))
+        if tree.get(*field, "type") != "number":
+            yield from range_faults(tree, (*field, "range"))
+    yield from _order_faults(tree, path)
+    yield from _mirror_faults(tree, path)
+
+
+def _number_faults(tree: Tree, path: Path) -> Iterator[Fault]:
+    field = tree.mapping(*path)
+    if not field:
+        return
+    if ("range" in field) == ("edges" in field):
+        got = "both" if "range" in field else "neither"
+        yield tree.fault(path, "needs either range or edges", got, "write range: [lo, hi]", at_key=True)
+    yield from range_faults(tree, (*path, "range"))
+    match field:
+        case {"scale": "log", "range": [low, *_]} if is_number(low) and low <= 0:
+            mend = "start above 0, or write scale: linear"
+            yield tree.fault((*path, "range", 0), "must be above 0 on a log scale", str(low), mend)
+    edges = tree.items(*path, "edges")
+    numbers = [edge for edge in edges if is_number(edge)]
+    if "edges" in field and isinstance(field["edges"], list) and len(edges) < 3:
+        yield tree.fault((*path, "edges"), "needs three borders or more: two bins", shown(edges))
+    if len(numbers) == len(edges) and any(low >= high for low, high in itertools.pairwise(numbers)):
+        yield tree.fault((*path, "edges"), "must ascend", shown(edges), "sort them, each once")
+    if "edges" in field and "bins" in field:
+        what = f"does nothing beside edges, which make {len(edges) - 1} bins"
+        yield tree.fault((*path, "bins"), what, mend="remove bins", at_key=True)
+
+
+def _order_faults(tree: Tree, path: Path) -> Iterator[Fault]:
+    order = tree.get(*path, "order")
+    needed = _ORDER_NEEDS.get(order) if isinstance(order, str) else None
+    types = [tree.get(*path, "fields", name, "type") for name in tree.mapping(*path, "fields")]
+    if needed and types and not any(kind in needed for kind in types):
+        what = f"order {order!r} needs a field of type {' or '.join(needed)}"
+        yield tree.fault((*path, "order"), what, mend="add one, or write order: given")
+
+
+def _mirror_faults(tree: Tree, path: Path) -> Iterator[Fault]:
+    fields = tree.mapping(*path, "fields")
+    known = list(fields)
+    for name in fields:
+        known += declared_classes(tree, (*path, "fields", name, "classes"))
+    for index, pair in enumerate(tree.items(*path, "mirror")):
+        here: Path = (*path, "mirror", index)
+        match pair:
+            case [str() as left, str() as right]:
+                if left == right:
+                    yield tree.fault(here, "must pair two different names", shown(pair))
+                for side, name in enumerate((left, right)):
+                    if name not in known:
+                        mend = nearest(name, known)
+                        yield tree.fault((*here, side), "is no field or class of this set", shown(name), mend)
