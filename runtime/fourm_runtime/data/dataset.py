@@ -1,0 +1,364 @@
+"""A dataset: aligned samples of a schema's modalities, raw values and tokens side by side.
+
+One row per sample, one column per modality, null where a sample lacks it. Every change is one commit or a
+sequence of commits that can be taken up again; until a commit, readers see the version before it.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+import attrs
+import pyarrow as pa
+
+from fourm_codecs.base import StoredCodec
+from fourm_runtime.data import store
+from fourm_runtime.data.encoding import Progress, StreamStatus, encode_stream, stale_error, status_of
+from fourm_runtime.data.layout import (
+    ID,
+    SAMPLE,
+    entry_metadata,
+    raw_field,
+    raw_type,
+    read_schema,
+    schema_metadata,
+    table_schema,
+)
+from fourm_runtime.data.rows import Checker, Row, RowsError, check_value, column_of
+from fourm_schema.errors import DataError, Fault, nearest
+from fourm_schema.modality import Text
+from fourm_schema.plan import Plan, Stream
+from fourm_schema.resolve import resolve
+from fourm_schema.schema import Schema
+
+ROWS_PER_FRAGMENT = 16_384
+"""Rows that are written as one file, and encoded and committed together."""
+
+_SCAN_ROWS = 512
+
+
+@attrs.frozen
+class DatasetStatus:
+    """What a dataset holds.
+
+    Attributes:
+        path: where it lies.
+        version: the version this describes.
+        rows: its samples.
+        present: modality -> samples that have it.
+        streams: how far each token stream is encoded.
+        pins: tag -> version.
+    """
+
+    path: str
+    version: int
+    rows: int
+    present: Mapping[str, int]
+    streams: tuple[StreamStatus, ...]
+    pins: Mapping[str, int]
+
+
+class Dataset:
+    """A handle on one version of a dataset; its own changes move it to the version they made.
+
+    Use `create` or `open`.
+    """
+
+    def __init__(self, path: Path, dataset: store.LanceDataset) -> None:
+        self._path = path
+        self._schema: Schema
+        self._plan: Plan
+        self._move(dataset)
+
+    @classmethod
+    def create(
+        cls,
+        path: Path | str,
+        schema: Schema,
+        rows: Iterable[Row] = (),
+        overwrite: bool = False,
+        rows_per_fragment: int = ROWS_PER_FRAGMENT,
+    ) -> Self:
+        """Write a new dataset.
+
+        Args:
+            path: a folder, by custom `<name>.lance`.
+            schema: what a sample may hold; it is frozen into the dataset.
+            rows: mappings {modality: value or None, "id": optional name}; read once, in bounded memory.
+            overwrite: make a new version without the samples that are there; old versions stay readable.
+            rows_per_fragment: rows per file, the unit in which encoding is committed.
+
+        Raises:
+            DataError: if there is a dataset already, or rows do not fit the schema (all at once, up to 20).
+                Then nothing is stored.
+        """
+        folder = Path(path)
+        taken = store.exists(folder)
+        if taken and not overwrite:
+            raise DataError(
+                str(folder), "is a dataset already", mend="append to it, or overwrite it (overwrite=True)"
+            )
+        if not taken and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise DataError(
+                str(folder), "is taken by something that is no dataset", mend="name another folder"
+            )
+        table_schema(schema)
+        folder.mkdir(parents=True, exist_ok=True)
+        with store.sole_writer(folder):
+            dataset = _write(folder, schema, rows, rows_per_fragment, None)
+        return cls(folder, dataset)
+
+    @classmethod
+    def open(cls, path: Path | str, version: int | str | None = None) -> Self:
+        """Open a dataset at its latest version, at a version number, or at a pinned tag.
+
+        Raises:
+            DataError: if there is no dataset or no such version, or it was not written by this program.
+        """
+        folder = Path(path)
+        return cls(folder, store.open_version(folder, version))
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self._path
+
+    @property
+    def schema(self) -> Schema:
+        """The schema that the dataset was written with."""
+        return self._schema
+
+    @property
+    def plan(self) -> Plan:
+        """The streams of the dataset's schema."""
+        return self._plan
+
+    @property
+    def rows(self) -> int:
+        """Samples of this version."""
+        return int(self._dataset.count_rows())
+
+    @property
+    def version(self) -> int:
+        """Number of the version that this handle reads."""
+        return int(self._dataset.version)
+
+    @property
+    def arrow(self) -> store.LanceDataset:
+        """The Lance dataset, for what this class does not offer."""
+        return self._dataset
+
+    def append(self, rows: Iterable[Row], rows_per_fragment: int = ROWS_PER_FRAGMENT) -> int:
+        """Add samples; their tokens are null until the next `encode`.
+
+        Returns:
+            how many were added.
+
+        Raises:
+            DataError: if rows do not fit the schema (all at once, up to 20); then none is stored.
+        """
+        with store.sole_writer(self._path):
+            latest = store.open_version(self._path)
+            before = int(latest.count_rows())
+            schema = read_schema(latest.schema, str(self._path))
+            dataset = _write(self._path, schema, rows, rows_per_fragment, latest)
+        self._move(dataset)
+        return self.rows - before
+
+    def add_modality(self, schema: Schema) -> None:
+        """Take over a schema with more modalities, or with changed entries; no stored value is rewritten.
+
+        New modalities are null everywhere; give them values by `fill`. A changed entry that tokens depend on
+        makes these stale: encode them anew.
+
+        Raises:
+            DataError: if a modality that the dataset has is missing, or its raw values would be laid out
+                differently.
+        """
+        latest = store.open_version(self._path)
+        missing = [name for name in self._schema.modalities if name not in schema.modalities]
+        if missing:
+            mend = "keep them; `role` and masks say what a model uses"
+            raise DataError(
+                str(self._path), "has modalities that the schema lacks", got=", ".join(missing), mend=mend
+            )
+        present = set(latest.schema.names)
+        for name, modality in schema.modalities.items():
+            stored = latest.schema.field(name).type if name in present else None
+            if stored is not None and stored != raw_type(modality):
+                raise DataError(
+                    f"{self._path} column {name}", f"is stored as {stored}",
+                    got=f"a schema entry that needs {raw_type(modality)}",
+                    mend="import the raw values again, or add the modality under another name",
+                )  # fmt: skip
+        fresh = [raw_field(schema, name) for name in schema.modalities if name not in present]
+        if fresh:
+            store.add_columns(self._path, pa.schema(fresh))
+        entries = {name: entry_metadata(schema, name) for name in schema.modalities if name in present}
+        self._move(store.set_metadata(self._path, schema_metadata(schema), entries))
+
+    def fill(self, modality: str, values: Callable[[Sequence[str]], Sequence[object]]) -> None:
+        """Give a modality that was added later its raw values; fragments that have some are passed over.
+
+        Args:
+            modality: its name.
+            values: called with the ids of a few hundred samples; returns a value, or None, for each.
+
+        Raises:
+            DataError: if a value does not fit the schema; fragments finished before stay filled.
+        """
+        if modality not in self._schema.modalities:
+            mend = nearest(modality, list(self._schema.modalities))
+            raise DataError(modality, "is no modality of this dataset", mend=mend)
+        entry = self._schema.modalities[modality]
+        dataset = store.open_version(self._path)
+        field = dataset.schema.field(modality)
+        leaf = store.leaf_field(dataset, modality)
+        for fragment in dataset.get_fragments():
+            if not store.lacks(fragment, leaf):
+                continue
+            parts, faults = [], list[Fault]()
+            for batch in fragment.to_batches(columns=[ID], batch_size=_SCAN_ROWS):
+                ids = batch.column(ID).to_pylist()
+                checked = []
+                for name, value in zip(ids, values(ids), strict=True):
+                    try:
+                        where = f"sample {name!r}, {modality}"
+                        checked.append(None if value is None else check_value(entry, value, where))
+                    except DataError as error:
+                        faults.extend(error.faults)
+                if faults:
+                    raise RowsError(f"{self._path} fragment {fragment.fragment_id}", faults)
+                parts.append(column_of(checked, field.type))
+            whole = pa.record_batch([pa.concat_arrays(parts)], schema=pa.schema([field]))
+            dataset = store.fill_column(self._path, dataset, fragment.fragment_id, whole)
+        self._move(dataset)
+
+    def encode(
+        self,
+        codecs: Mapping[str, StoredCodec],
+        streams: Sequence[str] | None = None,
+        progress: Progress | None = None,
+        replace: bool = False,
+    ) -> None:
+        """Fill token columns, fragment by fragment; a killed run goes on where it was.
+
+        Args:
+            codecs: modality -> its codec.
+            streams: token streams (or modalities) to encode; None encodes those of every given codec.
+            progress: called with (stream, rows done, rows in all).
+            replace: encode stale columns anew; without it they are refused.
+
+        Raises:
+            DataError: if a stream has no codec, a column is stale, or a value cannot be encoded.
+        """
+        for name in codecs:
+            if name not in self._schema.modalities:
+                mend = nearest(name, list(self._schema.modalities))
+                raise DataError(name, "is no modality of this dataset, but has a codec", mend=mend)
+        chosen = [stream for stream in self.token_streams if stream.modality in codecs]
+        if streams is not None:
+            chosen = [self._plan.stream(name) for name in streams]
+        for stream in chosen:
+            if stream.is_dense:
+                raise DataError(stream.name, "is shown dense and has no ids to encode")
+            if stream.modality not in codecs:
+                mend = f"given: {', '.join(sorted(codecs)) or 'none'}"
+                raise DataError(stream.name, "no codec is given for it", mend=mend)
+        # A stale column must not show up after an hour of encoding another.
+        if not replace:
+            latest = store.open_version(self._path)
+            for stream in chosen:
+                status = status_of(latest, self._schema, stream, codecs[stream.modality])
+                if status.state == "stale":
+                    raise stale_error(self._path, stream, status)
+        for stream in chosen:
+            encode_stream(self._path, self._schema, stream, codecs[stream.modality], replace, progress)
+            self._move(store.open_version(self._path))
+
+    @property
+    def token_streams(self) -> tuple[Stream, ...]:
+        """The streams that have a token column."""
+        return tuple(stream for stream in self._plan.streams if not stream.is_dense)
+
+    def status(self, codecs: Mapping[str, StoredCodec] | None = None) -> DatasetStatus:
+        """What this version holds, and which token columns are missing, partial, encoded or stale.
+
+        Args:
+            codecs: modality -> codec to compare the columns with; without one, only a changed schema entry
+                counts as stale.
+        """
+        given = codecs or {}
+        present = {
+            name: int(self._dataset.count_rows(filter=f"`{name}` IS NOT NULL"))
+            for name in self._schema.modalities
+        }
+        streams = tuple(
+            status_of(self._dataset, self._schema, stream, given.get(stream.modality))
+            for stream in self.token_streams
+        )
+        pins = {name: int(tag["version"]) for name, tag in self._dataset.tags.list().items()}
+        return DatasetStatus(str(self._path), self.version, self.rows, present, streams, pins)
+
+    def texts(self, modality: str) -> Iterator[str]:
+        """Every string of a text modality, all alternatives of a sample included, in the order of the rows.
+
+        Raises:
+            DataError: if it is no text modality of this dataset.
+        """
+        entry = self._schema.modalities.get(modality)
+        if not isinstance(entry, Text):
+            known = [name for name, other in self._schema.modalities.items() if isinstance(other, Text)]
+            raise DataError(modality, "is no text modality of this dataset", mend=nearest(modality, known))
+        for batch in self._dataset.to_batches(columns=[modality], batch_size=_SCAN_ROWS, scan_in_order=True):
+            for views in batch.column(0).to_pylist():
+                yield from views or ()
+
+    def pin(self, tag: str) -> None:
+        """Name this version, so that no clean-up removes it while a run reads it.
+
+        Raises:
+            DataError: if the name stands for another version already.
+        """
+        known = self._dataset.tags.list().get(tag)
+        if known is not None and known["version"] != self.version:
+            raise DataError(
+                f"{self._path} tag {tag!r}",
+                f"stands for version {known['version']}",
+                got=f"version {self.version}",
+                mend="choose another name",
+            )
+        if known is None:
+            self._dataset.tags.create(tag, self.version)
+
+    def _move(self, dataset: store.LanceDataset) -> None:
+        self._dataset = dataset
+        self._schema = read_schema(dataset.schema, str(self._path))
+        self._plan = resolve(self._schema)
+
+
+def _write(
+    path: Path,
+    schema: Schema,
+    rows: Iterable[Row],
+    rows_per_fragment: int,
+    append_to: store.LanceDataset | None,
+) -> store.LanceDataset:
+    first = 0 if append_to is None else _next_sample(append_to)
+    checker = Checker(schema, first)
+    table = table_schema(schema)
+    fragments = store.stage(path, checker.batches(rows), table, rows_per_fragment, append_to is not None)
+    try:
+        checker.raise_faults(str(path))
+    except BaseException:
+        store.discard(path, fragments)
+        raise
+    if append_to is not None and not checker.rows:
+        return append_to
+    return store.commit_rows(path, fragments, table, None if append_to is None else append_to.version)
+
+
+def _next_sample(dataset: store.LanceDataset) -> int:
+    """The number after the highest that was given: numbers grow with the rows, so the last row has it."""
+    count = int(dataset.count_rows())
+    return int(dataset.take([count - 1], columns=[SAMPLE])[SAMPLE][0].as_py()) + 1 if count else 0

@@ -1,0 +1,177 @@
+"""How a schema becomes columns: names, Arrow types and the metadata that travels with each column.
+
+    id       string           the user's name of the sample
+    sample   int64            our number of it: given once, never reused, the seed of its masks
+    <modality>                its raw values, null where the sample lacks it
+    <modality>__tokens        its ids, null where it is absent or not encoded yet
+
+Raw images are one flat row of the smallest type that is exact; tokens have the smallest type that holds
+the vocabulary. A column's schema entry, and the codec that made a token column, stand in its metadata.
+"""
+
+import json
+from typing import Final
+
+import attrs
+import numpy as np
+import pyarrow as pa
+
+from fourm_codecs.base import id_dtype
+from fourm_schema.digest import entry_hash
+from fourm_schema.errors import DataError
+from fourm_schema.load import dump_schema, parse_schema
+from fourm_schema.modality import Categorical, Continuous, Features, Image, Modality, Set, Text, Vector
+from fourm_schema.plan import Stream
+from fourm_schema.schema import Schema
+
+ID: Final = "id"
+SAMPLE: Final = "sample"
+
+_SCHEMA = b"fourm.schema"
+_ENTRY = b"fourm.entry"
+_ENTRY_HASH = b"fourm.entry_hash"
+_CODEC = b"fourm.codec"
+_CODEC_HASH = b"fourm.codec_hash"
+_VOCAB_SIZE = b"fourm.vocab_size"
+
+
+@attrs.frozen
+class Stamp:
+    """Who made a token column, and from which schema entry.
+
+    Attributes:
+        entry_hash: hash of the modality's schema entry when the column was begun.
+        codec: name of the codec.
+        codec_hash: hash of everything the codec's ids depend on.
+        vocab_size: ids are below it.
+    """
+
+    entry_hash: str
+    codec: str
+    codec_hash: str
+    vocab_size: int
+
+
+def raw_shape(modality: Modality) -> tuple[int, ...]:
+    """Shape of one raw array value: (h, w), (h, w, channels) or (dim,); () for texts and sets."""
+    if isinstance(modality, Image):
+        size = (modality.height, modality.width)
+        flat = isinstance(modality.cell, Categorical) or modality.channels == 1
+        return size if flat else (*size, modality.channels)
+    return (modality.dim,) if isinstance(modality, Vector) else ()
+
+
+def raw_dtype(modality: Image | Vector) -> np.dtype[np.generic]:
+    """The smallest type that holds every value the schema admits, exactly if the values are discrete."""
+    if isinstance(modality, Vector):
+        return np.dtype(np.float32)
+    cell = modality.cell
+    if isinstance(cell, Categorical):
+        ignore = cell.ignore if isinstance(cell.ignore, int) else 0
+        return np.result_type(np.min_scalar_type(cell.class_count - 1), np.min_scalar_type(ignore))
+    if isinstance(cell, Features):
+        return np.dtype(np.float16)
+    if isinstance(cell, Continuous) and has_whole_levels(cell):
+        low, high = (int(end) for end in cell.range)
+        return np.result_type(np.min_scalar_type(low), np.min_scalar_type(high))
+    return np.dtype(np.float32)
+
+
+def has_whole_levels(cell: Continuous) -> bool:
+    """Whether every level of the range is a whole number, so that an integer type is exact."""
+    low, high = cell.range
+    return (
+        cell.levels is not None
+        and low.is_integer()
+        and high.is_integer()
+        and ((high - low) / (cell.levels - 1)).is_integer()
+    )
+
+
+def raw_type(modality: Modality) -> pa.DataType:
+    """Arrow type of a modality's raw column."""
+    if isinstance(modality, Text):
+        return pa.list_(pa.string())
+    if isinstance(modality, Set):
+        return pa.string()
+    numbers = int(np.prod(raw_shape(modality)))
+    return pa.list_(pa.from_numpy_dtype(raw_dtype(modality)), numbers)
+
+
+def token_type(stream: Stream) -> pa.DataType:
+    """Arrow type of a stream's token column: a fixed row of ids, or a list of views of ids."""
+    ids = pa.from_numpy_dtype(id_dtype(stream.vocab_size))
+    return pa.list_(ids, stream.length) if stream.layout == "grid" else pa.list_(pa.list_(ids))
+
+
+def hash_of(schema: Schema, name: str) -> str:
+    """Hash of what a modality's tokens depend on; a text's vocabulary counts too."""
+    modality = schema.modalities[name]
+    words = schema.vocabularies.get(modality.vocabulary) if isinstance(modality, Text) else None
+    return entry_hash(modality, words)
+
+
+def raw_field(schema: Schema, name: str) -> pa.Field:
+    """The raw column of a modality, its schema entry in the metadata."""
+    modality = schema.modalities[name]
+    entry = modality.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    metadata = {_ENTRY: json.dumps(entry, sort_keys=True), _ENTRY_HASH: hash_of(schema, name)}
+    return pa.field(name, raw_type(modality), metadata=metadata)
+
+
+def token_field(stream: Stream, stamp: Stamp) -> pa.Field:
+    """The token column of a stream, stamped with its maker."""
+    metadata = {
+        _ENTRY_HASH: stamp.entry_hash,
+        _CODEC: stamp.codec,
+        _CODEC_HASH: stamp.codec_hash,
+        _VOCAB_SIZE: str(stamp.vocab_size),
+    }
+    return pa.field(stream.column, token_type(stream), metadata=metadata)
+
+
+def stamp_of(field: pa.Field) -> Stamp:
+    """Read back what `token_field` wrote."""
+    metadata = {key: value.decode() for key, value in (field.metadata or {}).items()}
+    try:
+        size = int(metadata[_VOCAB_SIZE])
+        return Stamp(metadata[_ENTRY_HASH], metadata[_CODEC], metadata[_CODEC_HASH], size)
+    except (KeyError, ValueError) as error:
+        raise DataError(
+            f"column {field.name}",
+            "does not say which codec made it",
+            mend="drop the column and encode again",
+        ) from error
+
+
+def table_schema(schema: Schema) -> pa.Schema:
+    """Columns of a fresh dataset: id, sample number, and one raw column per modality."""
+    fields = [pa.field(ID, pa.string(), nullable=False), pa.field(SAMPLE, pa.int64(), nullable=False)]
+    fields += [raw_field(schema, name) for name in schema.modalities]
+    return pa.schema(fields, metadata={_SCHEMA: dump_schema(schema)})
+
+
+def schema_metadata(schema: Schema) -> dict[str, str]:
+    """The frozen schema, as the dataset's own metadata."""
+    return {_SCHEMA.decode(): dump_schema(schema)}
+
+
+def entry_metadata(schema: Schema, name: str) -> dict[str, str]:
+    """The metadata of a raw column alone."""
+    return {key.decode(): value.decode() for key, value in raw_field(schema, name).metadata.items()}
+
+
+def read_schema(table: pa.Schema, source: str) -> Schema:
+    """Read back the schema that a dataset was written with.
+
+    Raises:
+        DataError: if the dataset is none of ours.
+    """
+    text = (table.metadata or {}).get(_SCHEMA)
+    if text is None:
+        raise DataError(
+            source,
+            "holds no schema: it was not written by this program",
+            mend="import its files with: fourm data import",
+        )
+    return parse_schema(text.decode(), source=f"{source} (its own schema)")

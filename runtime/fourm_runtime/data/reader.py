@@ -1,0 +1,300 @@
+"""Rows of a dataset -> `Batch`: blocks of rows are read whole, kept for a while, and gathered in memory.
+
+Reading a block of 512 rows costs little more than reading one row, so random rows are never read one by
+one, unless a row alone is as large as a page of many (dense pictures).
+
+Shapes: N rows of a batch, B rows of a block, L tokens of a grid, C numbers per dense token.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Self, cast
+
+import attrs
+import numpy as np
+import pyarrow as pa
+from numpy.typing import ArrayLike, NDArray
+
+from fourm_codecs.dense import DenseView
+from fourm_runtime.batch import Batch, Bools, Column, Dense, Grid, Int64, Ints, Sequences
+from fourm_runtime.data.columns import (
+    Nested,
+    Numbers,
+    choose_views,
+    cumulated,
+    ranks,
+    read_fixed,
+    read_nested,
+)
+from fourm_runtime.data.dataset import Dataset
+from fourm_runtime.data.encoding import StreamStatus, status_of
+from fourm_runtime.data.layout import SAMPLE, raw_dtype, raw_shape
+from fourm_runtime.data.order import sample_hash
+from fourm_schema.errors import DataError
+from fourm_schema.modality import Image, Vector
+from fourm_schema.plan import Plan, Stream
+
+BLOCK_ROWS = 512
+CACHED_BLOCKS = 40
+"""Two pools of 16 blocks (a step may straddle them), and a few more for steps that are read ahead."""
+
+_WIDE_BYTES = 16_384
+_THREADS = 2
+
+
+@attrs.frozen(eq=False)
+class _Fixed:
+    """A column of equally long rows: (B, numbers)."""
+
+    table: Numbers
+    present: Bools
+
+
+@attrs.frozen(eq=False)
+class _Block:
+    """The columns of a block of consecutive rows, and the numbers of its samples."""
+
+    samples: Int64
+    columns: dict[str, _Fixed | Nested]
+
+
+class Reader:
+    """Reads batches of a plan's streams from one version of a dataset. Many threads may use one reader.
+
+    Args:
+        dataset: the version to read.
+        plan: the model's streams; those that the dataset does not have are absent from its batches.
+        streams: names of the streams to read; None reads all of the plan. Other columns are not touched.
+        cache_blocks: blocks of 512 rows that are kept; at least the 16 of a pool of the order.
+
+    Raises:
+        DataError: if a stream means something else in the dataset than in the plan, is not encoded, or is
+            stale; or if the dataset has none of the streams.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        plan: Plan,
+        streams: Sequence[str] | None = None,
+        cache_blocks: int = CACHED_BLOCKS,
+    ) -> None:
+        assert cache_blocks > 0, "the block that is being read is kept"
+        wanted = plan.streams if streams is None else tuple(plan.stream(name) for name in streams)
+        self._streams = tuple(stream for stream in wanted if stream.name in dataset.plan.names)
+        if not self._streams:
+            raise DataError(
+                str(dataset.path),
+                "has none of the streams",
+                got=", ".join(stream.name for stream in wanted),
+                mend=f"it has: {', '.join(dataset.plan.names)}",
+            )
+        for stream in self._streams:
+            _check_stream(dataset, stream)
+        self._dataset = dataset.arrow
+        self._rows = dataset.rows
+        self._views = {
+            stream.name: DenseView.from_entry(stream.modality, dataset.schema.modalities[stream.modality])
+            for stream in self._streams
+            if stream.is_dense
+        }
+        wide = {stream.column for stream in self._streams if _row_bytes(dataset, stream) >= _WIDE_BYTES}
+        self._wide = sorted(wide)
+        self._narrow = sorted({stream.column for stream in self._streams} - wide)
+        self._cache_blocks = cache_blocks
+        self._cache: OrderedDict[int, _Block] = OrderedDict()
+        self._lock = threading.Lock()
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="reader")
+
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        """The streams that a batch holds."""
+        return self._streams
+
+    def batch(self, rows: ArrayLike, epoch: ArrayLike = 0, seed: int = 0) -> Batch:
+        """Read samples.
+
+        Args:
+            rows: (N,) row numbers, in any order, repeated or not.
+            epoch: the epoch in which they are seen, or (N,) one for each: a step may straddle two.
+            seed: with the epoch and the sample's own number it decides which alternative text is shown.
+
+        Returns:
+            one column per stream that the dataset has, samples in the order of `rows`.
+        """
+        wanted = np.atleast_1d(np.asarray(rows, dtype=np.int64))
+        if wanted.size and not (wanted.min() >= 0 and wanted.max() < self._rows):
+            got = f"{int(wanted.min())} to {int(wanted.max())}"
+            raise DataError(self._dataset.uri, f"has rows 0 to {self._rows - 1}", got=got)
+        numbers, places = np.divmod(wanted, BLOCK_ROWS)
+        distinct, which = np.unique(numbers, return_inverse=True)
+        if not distinct.size:
+            # A rank without samples still needs columns of the right shape and type.
+            distinct = np.zeros(1, np.int64)
+        blocks = self._blocks(distinct.tolist())
+        members = [np.flatnonzero(which == index) for index in range(len(blocks))]
+        parts = [(members[i], places[members[i]], blocks[i]) for i in range(len(blocks))]
+
+        samples = np.zeros(len(wanted), np.int64)
+        for member, place, block in parts:
+            samples[member] = block.samples[place]
+        draws = sample_hash(seed, epoch, samples)
+        wide = self._take_wide(wanted)
+        columns: dict[str, Column] = {}
+        for stream in self._streams:
+            if stream.layout == "sequence":
+                columns[stream.name] = _gather_nested(parts, stream.column, draws, len(wanted))
+                continue
+            fixed = (
+                wide[stream.column]
+                if stream.column in wide
+                else _gather_fixed(parts, stream.column, len(wanted))
+            )
+            columns[stream.name] = (
+                self._dense(stream, fixed) if stream.is_dense else Grid(_ids(fixed.table), fixed.present)
+            )
+        return Batch(samples, columns)
+
+    def close(self) -> None:
+        """Let the threads and the cache go."""
+        self._threads.shutdown()
+        self._cache.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _dense(self, stream: Stream, fixed: _Fixed) -> Dense:
+        view = self._views[stream.name]
+        values = np.zeros((len(fixed.table), view.token_count, view.token_dim), np.float32)
+        given = fixed.table[fixed.present]
+        values[fixed.present] = view.encode(given.reshape(len(given), *view.shape))
+        return Dense(values, fixed.present)
+
+    def _blocks(self, numbers: list[int]) -> list[_Block]:
+        with self._lock:
+            found = {number: self._cache[number] for number in numbers if number in self._cache}
+        # Two threads may read one block at once; the result is the same, and neither waits for the other.
+        missing = [number for number in numbers if number not in found]
+        found |= zip(missing, self._threads.map(self._read_block, missing), strict=True)
+        with self._lock:
+            for number in numbers:
+                self._cache[number] = found[number]
+                self._cache.move_to_end(number)
+            while len(self._cache) > max(self._cache_blocks, 1):
+                self._cache.popitem(last=False)
+        return [found[number] for number in numbers]
+
+    def _read_block(self, number: int) -> _Block:
+        first = number * BLOCK_ROWS
+        table = self._take(np.arange(first, min(first + BLOCK_ROWS, self._rows)), [SAMPLE, *self._narrow])
+        samples = table[SAMPLE].to_numpy()
+        return _Block(samples, {name: _read_column(table[name]) for name in self._narrow})
+
+    def _take_wide(self, rows: Int64) -> dict[str, _Fixed]:
+        """Columns whose single rows are large enough to be read alone."""
+        if not self._wide:
+            return {}
+        table = self._take(rows, self._wide)
+        return {name: _Fixed(*read_fixed(table[name])) for name in self._wide}
+
+    def _take(self, rows: Int64, columns: list[str]) -> pa.Table:
+        try:
+            return self._dataset.take(pa.array(rows), columns=columns)
+        except OSError as error:
+            raise DataError(
+                f"{self._dataset.uri} version {self._dataset.version}",
+                "cannot be read any more",
+                got=str(error).splitlines()[0][:200],
+                mend="was it cleaned up? pin the version a run reads",
+            ) from error
+
+
+def _check_stream(dataset: Dataset, stream: Stream) -> None:
+    """Refuse a stream whose stored values are not what the plan takes them for."""
+    where = f"{dataset.path} column {stream.column}"
+    stored = dataset.plan.stream(stream.name)
+    for key in ("kind", "layout", "length", "grid", "dense_dim", "vocab_size", "codec"):
+        ours, theirs = getattr(stream, key), getattr(stored, key)
+        if ours != theirs:
+            raise DataError(
+                where,
+                f"{stream.name} has {key} {ours!r} in the model's schema",
+                got=f"{theirs!r} in the dataset's",
+                mend="train with the dataset's schema, or import the samples under the model's",
+            )
+    if stream.is_dense:
+        return
+    status: StreamStatus = status_of(dataset.arrow, dataset.schema, stored)
+    mend = f"encode first: fourm data encode {dataset.path}"
+    if status.state == "missing":
+        raise DataError(where, f"{stream.name} has no tokens", mend=mend)
+    if status.state == "partial":
+        raise DataError(
+            where, f"{stream.name} has tokens for {status.encoded_rows} of {dataset.rows} rows", mend=mend
+        )
+    if status.state == "stale":
+        raise DataError(where, f"{stream.name} has stale tokens: {status.why}", mend=f"{mend} --replace")
+
+
+def _row_bytes(dataset: Dataset, stream: Stream) -> int:
+    modality = dataset.schema.modalities[stream.modality]
+    if not stream.is_dense or not isinstance(modality, Image | Vector):
+        return 0
+    return int(np.prod(raw_shape(modality))) * raw_dtype(modality).itemsize
+
+
+def _read_column(column: pa.ChunkedArray) -> _Fixed | Nested:
+    if pa.types.is_fixed_size_list(column.type):
+        return _Fixed(*read_fixed(column))
+    return read_nested(column)
+
+
+Parts = Sequence[tuple[Int64, Int64, _Block]]
+"""Per block: places in the batch, the rows of the block that go there, the block."""
+
+
+def _gather_fixed(parts: Parts, name: str, rows: int) -> _Fixed:
+    columns = [_fixed(block, name) for _, _, block in parts]
+    table = np.zeros((rows, columns[0].table.shape[1]), columns[0].table.dtype)
+    present = np.zeros(rows, bool)
+    for (member, place, _), column in zip(parts, columns, strict=True):
+        table[member] = column.table[place]
+        present[member] = column.present[place]
+    return _Fixed(table, present)
+
+
+def _gather_nested(parts: Parts, name: str, draws: NDArray[np.uint64], rows: int) -> Sequences:
+    chosen = []
+    lengths = np.zeros(rows, np.int64)
+    present = np.zeros(rows, bool)
+    for member, place, block in parts:
+        column = block.columns[name]
+        assert isinstance(column, Nested), "sequences lie in nested rows"
+        ids, sizes = choose_views(column, place, draws[member])
+        lengths[member] = sizes
+        present[member] = column.present[place]
+        chosen.append((member, ids, sizes))
+    offsets = cumulated(lengths)
+    flat = np.zeros(int(offsets[-1]), chosen[0][1].dtype)
+    for member, ids, sizes in chosen:
+        flat[np.repeat(offsets[member], sizes) + ranks(sizes)] = ids
+    return Sequences(_ids(flat), offsets, present)
+
+
+def _fixed(block: _Block, name: str) -> _Fixed:
+    column = block.columns[name]
+    assert isinstance(column, _Fixed), "grids and dense values lie in fixed-size rows"
+    return column
+
+
+def _ids(numbers: Numbers) -> Ints:
+    assert np.issubdtype(numbers.dtype, np.unsignedinteger), "token columns hold unsigned ids"
+    return cast("Ints", numbers)

@@ -1,0 +1,190 @@
+"""The few Lance operations this package stands on; no other module knows Lance's names.
+
+A dataset is a directory of immutable files and a chain of manifests. Every change writes its files first and
+then commits one manifest, so that a killed process leaves the last committed version readable and, at worst,
+files that nothing refers to.
+"""
+
+import fcntl
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+# Lance announces each replaced column as experimental, once per fragment; its errors are raised anyway.
+os.environ.setdefault("LANCE_LOG", "error")
+
+import lance
+import pyarrow as pa
+from lance import LanceDataset as LanceDataset
+from lance.file import LanceFileWriter
+from lance.fragment import DataFile, FragmentMetadata, write_fragments
+from lance.fragment import LanceFragment as LanceFragment
+
+from fourm_schema.errors import DataError
+
+STORAGE_VERSION = "2.2"
+_FILE_VERSION = (2, 2)
+_ATTEMPTS = 5
+
+
+def exists(path: Path) -> bool:
+    """Whether a dataset was ever committed at the path."""
+    return (path / "_versions").is_dir()
+
+
+def open_version(path: Path, version: int | str | None = None) -> LanceDataset:
+    """Open a dataset at its latest version, a version number or a tag.
+
+    Raises:
+        DataError: if there is no dataset or no such version.
+    """
+    if not exists(path):
+        raise DataError(str(path), "is no dataset", mend="create it with: fourm data import")
+    try:
+        return lance.dataset(str(path), version=version)
+    except (ValueError, OSError) as error:
+        if version is None:
+            raise DataError(str(path), "cannot be opened", got=_first_line(error)) from error
+        known = sorted(lance.dataset(str(path)).tags.list())
+        mend = f"pinned versions: {', '.join(known)}" if known else "no version is pinned"
+        raise DataError(str(path), "has no such version", got=repr(version), mend=mend) from error
+
+
+@contextmanager
+def sole_writer(path: Path) -> Iterator[None]:
+    """Wait until no other process of this machine appends; the system lifts the lock of a killed one.
+
+    Lance would accept two concurrent appends, and both would have numbered their samples alike.
+    """
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def stage(
+    path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema, rows_per_fragment: int, appends: bool
+) -> list[FragmentMetadata]:
+    """Write fragments that no version refers to yet."""
+    reader = pa.RecordBatchReader.from_batches(schema, batches)
+    return write_fragments(
+        reader,
+        str(path),
+        schema=schema,
+        mode="append" if appends else "overwrite" if exists(path) else "create",
+        max_rows_per_file=rows_per_fragment,
+        data_storage_version=STORAGE_VERSION,
+        enable_stable_row_ids=True,
+    )
+
+
+def discard(path: Path, fragments: Iterable[FragmentMetadata]) -> None:
+    """Remove staged fragments; a directory in which nothing was ever committed goes with them."""
+    for fragment in fragments:
+        for file in fragment.files:
+            (path / "data" / file.path).unlink(missing_ok=True)
+    if path.is_dir() and not exists(path) and not any(file.is_file() for file in path.rglob("*")):
+        shutil.rmtree(path)
+
+
+def commit_rows(
+    path: Path, fragments: list[FragmentMetadata], schema: pa.Schema, append_to: int | None
+) -> LanceDataset:
+    """Make staged fragments visible: appended to a version, or (None) as all that a new version holds."""
+    if append_to is None:
+        whole = lance.LanceOperation.Overwrite(schema, fragments)
+        return lance.LanceDataset.commit(str(path), whole, enable_stable_row_ids=True)
+    more = lance.LanceOperation.Append(fragments)
+    return lance.LanceDataset.commit(str(path), more, read_version=append_to)
+
+
+def add_columns(path: Path, fields: pa.Schema) -> LanceDataset:
+    """Add columns that are null everywhere; only the manifest is written."""
+    dataset = lance.dataset(str(path))
+    dataset.add_columns(fields)
+    return lance.dataset(str(path))
+
+
+def drop_column(path: Path, column: str) -> LanceDataset:
+    """Take a column out of the latest version; older versions keep it."""
+    dataset = lance.dataset(str(path))
+    dataset.drop_columns([column])
+    return lance.dataset(str(path))
+
+
+def set_metadata(
+    path: Path, table: Mapping[str, str], fields: Mapping[str, Mapping[str, str]]
+) -> LanceDataset:
+    """Merge keys into the dataset's schema metadata and into the metadata of columns."""
+    dataset = lance.dataset(str(path))
+    if fields:
+        dataset.update_field_metadata({name: dict(keys) for name, keys in fields.items()})
+        dataset = lance.dataset(str(path))
+    dataset.update_schema_metadata(dict(table))
+    return lance.dataset(str(path))
+
+
+def lacks(fragment: LanceFragment, field: int) -> bool:
+    """Whether no file of the fragment holds the field, so that it reads as null everywhere."""
+    return all(field not in file.fields for file in fragment.data_files())
+
+
+def leaf_field(dataset: LanceDataset, column: str) -> int:
+    """Id of the column's innermost field: the one that the files of a column are filed under."""
+    field = next(field for field in dataset.lance_schema.fields() if field.name() == column)
+    while field.children() and not _is_fixed_size(dataset.schema.field(column).type):
+        field = field.children()[0]
+    return int(field.id())
+
+
+def fill_column(path: Path, dataset: LanceDataset, fragment: int, values: pa.RecordBatch) -> LanceDataset:
+    """Give one fragment its values of a column, in one commit.
+
+    Args:
+        path: the dataset's directory.
+        dataset: a version in which the fragment and the column exist.
+        fragment: its number.
+        values: one column, a value per row of the fragment.
+
+    A commit that meets another writer's (Lance calls it retryable) is repeated on the latest version. The
+    fragment must still be there: it is gone after a compaction.
+
+    Returns:
+        the dataset at the version that has the values.
+    """
+    column = values.schema.names[0]
+    name = f"{column}-{fragment}-{uuid.uuid4().hex}.lance"
+    file = path / "data" / name
+    with LanceFileWriter(str(file), schema=values.schema, version=STORAGE_VERSION) as writer:
+        writer.write_batch(values)
+    for attempt in range(_ATTEMPTS):
+        data = DataFile(name, [leaf_field(dataset, column)], [0], *_FILE_VERSION, file.stat().st_size)
+        group = lance.LanceOperation.DataReplacementGroup(fragment, data)
+        try:
+            operation = lance.LanceOperation.DataReplacement([group])
+            return lance.LanceDataset.commit(str(path), operation, read_version=dataset.version)
+        except OSError as error:
+            dataset = lance.dataset(str(path))
+            gone = fragment not in {other.fragment_id for other in dataset.get_fragments()}
+            if gone or attempt == _ATTEMPTS - 1:
+                file.unlink(missing_ok=True)
+                raise DataError(
+                    f"{path} column {column}",
+                    "cannot be committed while the dataset is being rewritten",
+                    got=_first_line(error),
+                    mend="encode again when compaction has ended; what is encoded stays",
+                ) from error
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _is_fixed_size(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_fixed_size_list(kind))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
