@@ -17,10 +17,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Literal, Self
 
 import attrs
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from fourm_schema.errors import PlanError
 from fourm_schema.plan import Plan, Stream
+from fourm_schema.set_fields import Frozen
 
 Keep = Literal["random", "all", "binary"]
 Names = str | list[str]
@@ -66,11 +67,7 @@ class Mixture:
     target_budget: tuple[int, int]
 
 
-class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class BudgetEntry(_Entry):
+class BudgetEntry(Frozen):
     """Tokens per sample: a number, or a range `[least, most]` from which each sample draws evenly."""
 
     input: Tokens | Range = Field(256, description="most tokens the encoder sees")
@@ -92,7 +89,7 @@ class BudgetEntry(_Entry):
         return self.target if isinstance(self.target, tuple) else (self.target, self.target)
 
 
-class _Preset(_Entry):
+class _Preset(Frozen):
     weight: float = Field(
         1.0, gt=0, allow_inf_nan=False, description="how often it is drawn, relative to the others"
     )

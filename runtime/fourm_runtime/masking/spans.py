@@ -228,7 +228,7 @@ def merge(visible: Ints, target: Ints, special: Special) -> Int32:
     target_ids = np.asarray(target, np.int32)
     visible_ids = np.asarray(visible, np.int32)
     borders = np.flatnonzero(is_sentinel(target_ids, special))
-    stops = np.append(borders[1:], len(target_ids))
+    stops = np.append(borders, len(target_ids))[1:]
     runs = {
         int(target_ids[border]): target_ids[border + 1 : stop]
         for border, stop in zip(borders, stops, strict=True)
