@@ -47,6 +47,9 @@ def empty_model(plan: Plan, allocation: Allocation, architecture: Architecture) 
     with torch.device("meta"):
         model = AnyToAnyTransformer(plan, allocation, architecture)
     model.to_empty(device="cpu")
+    if architecture.share_stream_embedding:
+        # Leaving the meta device gives every name a tensor of its own.
+        model.tables.decoder_streams = model.tables.encoder_streams
     model.tables.fixed_positions = fixed_table(allocation, architecture.dim)
     return model
 
