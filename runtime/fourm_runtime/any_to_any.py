@@ -1,0 +1,185 @@
+"""A trained model as a user meets it: give the values you have, name the values you want.
+
+>>> model = AnyToAny.from_pretrained("runs/digits")  # doctest: +SKIP
+>>> model.generate({"digit": picture}, ["caption"], seed=1)[0]["caption"].value  # doctest: +SKIP
+'a seven'
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+import torch
+
+from fourm_codecs.base import Codec, StoredCodec
+from fourm_runtime.checkpoint import Checkpoint, load, save
+from fourm_runtime.generation.plan import GenerationPlan, compile_request
+from fourm_runtime.generation.request import Prefix, Request, RequestFaults, TargetsLike, read_targets
+from fourm_runtime.generation.run import run_jobs
+from fourm_runtime.generation.values import Generated, Values
+from fourm_runtime.transformer import AnyToAnyTransformer
+from fourm_schema.errors import CheckpointError, Fault, RequestError
+from fourm_schema.plan import Plan
+from fourm_schema.schema import Schema
+
+Inputs = Mapping[str, object]
+"""Stream or modality name -> raw value, or a `Prefix`; None counts as not given."""
+
+BATCH_SIZE = 16
+
+
+class AnyToAny:
+    """A model, what its data is, and the codecs between its tokens and values.
+
+    Args:
+        schema: what the data is.
+        model: a transformer over the schema's streams.
+        codecs: modality -> codec; those that follow from the schema alone may be missing.
+
+    Raises:
+        CodecError: if a codec is missing that has to be trained.
+    """
+
+    def __init__(
+        self, schema: Schema, model: AnyToAnyTransformer, codecs: Mapping[str, Codec] | None = None
+    ) -> None:
+        self.schema, self.model = schema, model
+        self._values = Values(schema, model.plan, codecs)
+
+    @classmethod
+    def from_pretrained(cls, path: Path | str, device: torch.device | str = "cpu") -> Self:
+        """Load a checkpoint, or the latest one of a run.
+
+        Args:
+            path: directory of a checkpoint or of a run.
+            device: where the model is to compute.
+
+        Raises:
+            CheckpointError: if it is missing or damaged.
+        """
+        checkpoint = load(path)
+        return cls(checkpoint.schema, checkpoint.model().to(device), checkpoint.codecs)
+
+    def save_pretrained(self, path: Path | str) -> None:
+        """Write a checkpoint; `from_pretrained` reads it back.
+
+        Raises:
+            CheckpointError: if a codec is not one that can be stored.
+        """
+        stored: dict[str, StoredCodec] = {}
+        for modality, codec in self.codecs.items():
+            if not isinstance(codec, StoredCodec):
+                raise CheckpointError(
+                    f"codec of {modality}",
+                    "cannot be stored: it does not say what it is made of",
+                    got=type(codec).__name__,
+                    mend="give it the attributes `entry` and `parts` (see fourm_codecs.base.StoredCodec)",
+                )
+            stored[modality] = codec
+        save(path, Checkpoint.of(self.model, self.schema, stored))
+
+    @property
+    def plan(self) -> Plan:
+        """The streams of the model."""
+        return self.model.plan
+
+    @property
+    def codecs(self) -> dict[str, Codec]:
+        """Modality -> codec of its token stream."""
+        return self._values.codecs
+
+    def generate(
+        self,
+        inputs: Inputs | Sequence[Inputs],
+        targets: TargetsLike,
+        *,
+        chain: bool = True,
+        seed: int = 0,
+        batch_size: int = BATCH_SIZE,
+        **settings: object,
+    ) -> list[dict[str, Generated]]:
+        """Predict modalities from those that are given.
+
+        Args:
+            inputs: values of one sample, or of several; each sample may give other modalities. A modality's
+                name feeds its dense stream if it has one, else its tokens; `digit.tokens` says which.
+            targets: names, `Target`s, or a mapping of names to settings.
+            chain: each target also sees those before it; else all see only the inputs.
+            seed: same seed and same device: same tokens, whatever the batch size.
+            batch_size: samples that are generated side by side.
+            settings: of all targets that do not say otherwise: steps, temperature, top_k, guidance, ...
+
+        Returns:
+            Modality -> generated value, one mapping per sample.
+
+        Raises:
+            RequestError: if the request cannot be served; it carries every fault, and is raised before
+                anything is computed.
+        """
+        requests = make_requests(inputs, targets, settings, chain=chain, seed=seed)
+        plans = compile_all(self.plan, requests)
+        if batch_size < 1:
+            raise RequestError("batch_size", "must be 1 or more", got=str(batch_size))
+        jobs = self._values.jobs(plans, requests)
+        legal = self._values.meaningful()
+        made = [
+            produced
+            for start in range(0, len(jobs), batch_size)
+            for produced in run_jobs(self.model, jobs[start : start + batch_size], legal)
+        ]
+        return [self._values.decode(produced) for produced in made]
+
+    def explain(
+        self, inputs: Inputs | Iterable[str], targets: TargetsLike, *, chain: bool = True, **settings: object
+    ) -> str:
+        """Say what `generate` would do, without doing it.
+
+        Args:
+            inputs: values of one sample, or just their names.
+            targets, chain, settings: as in `generate`.
+
+        Raises:
+            RequestError: as `generate`.
+        """
+        given = inputs if isinstance(inputs, Mapping) else dict.fromkeys(inputs, True)
+        (request,) = make_requests(given, targets, settings, chain=chain)
+        return str(compile_request(self.plan, request))
+
+
+def make_requests(
+    inputs: Inputs | Sequence[Inputs],
+    targets: TargetsLike,
+    settings: Mapping[str, object],
+    *,
+    chain: bool = True,
+    seed: int = 0,
+) -> list[Request]:
+    """Write what `AnyToAny.generate` takes as requests, numbered from 0.
+
+    Raises:
+        RequestError: if a setting is unknown.
+    """
+    samples = [inputs] if isinstance(inputs, Mapping) else list(inputs)
+    wanted = read_targets(targets, settings)
+    return [Request(sample, wanted, chain, seed, index) for index, sample in enumerate(samples)]
+
+
+def compile_all(plan: Plan, requests: Sequence[Request]) -> list[GenerationPlan]:
+    """Compile requests, those that give the same modalities once.
+
+    Raises:
+        RequestError: with every fault of every request; one that several share is told once.
+    """
+    known: dict[tuple[object, ...], GenerationPlan] = {}
+    plans, faults = [], dict[Fault, None]()
+    for request in requests:
+        key = tuple((name, isinstance(value, Prefix)) for name, value in request.given.items())
+        try:
+            if key not in known:
+                known[key] = compile_request(plan, request)
+            plans.append(known[key])
+        except RequestFaults as error:
+            faults.update(dict.fromkeys(error.faults))
+    if faults:
+        raise RequestFaults(faults)
+    return plans

@@ -1,0 +1,214 @@
+"""Runs generation plans: many requests at once, each step of theirs in as few forward passes as it can be.
+
+All samples that a step needs (guidance passes, requests, targets) travel in one packed pass. What shows
+the same to the encoder is encoded once: targets that do not depend on each other share their first pass.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fourm_runtime.batch import Int32
+from fourm_runtime.generation.causal import (
+    CausalTask,
+    Method,
+    SequenceDecoding,
+    decode_sequences,
+    legal_ids,
+    prefix_tokens,
+)
+from fourm_runtime.generation.parallel import GridDecoding
+from fourm_runtime.generation.plan import GenerationPlan, TargetPlan
+from fourm_runtime.generation.samples import Sample, Tokens, device_of, packed, split_logits
+from fourm_runtime.generation.sampling import request_generator
+from fourm_runtime.transformer import AnyToAnyTransformer, Routes
+
+
+@attrs.frozen(eq=False)
+class Job:
+    """A request whose values are encoded.
+
+    Attributes:
+        plan: what to do.
+        shows: stream name -> tokens that were given.
+        prefixes: stream name -> ids that a generated sequence begins with, without an end token.
+        seed, index: they seed the request's randomness, with the name of each target.
+    """
+
+    plan: GenerationPlan
+    shows: Mapping[str, Tokens]
+    prefixes: Mapping[str, Int32] = attrs.field(factory=dict)
+    seed: int = 0
+    index: int = 0
+
+
+@attrs.frozen(eq=False)
+class Produced:
+    """Tokens of one generated stream.
+
+    Attributes:
+        ids: (T,) local ids, in the order of the grid's cells or of the sequence.
+        confidence: (T,) probability that the model gave to each id when it was drawn (at temperature 1,
+            guidance included); 1 for ids that were given.
+    """
+
+    ids: Int32
+    confidence: NDArray[np.float32]
+
+
+def run_jobs(
+    model: AnyToAnyTransformer,
+    jobs: Sequence[Job],
+    legal: Mapping[str, NDArray[np.bool_]] | None = None,
+    method: Method = "cache",
+) -> list[dict[str, Produced]]:
+    """Generate what every job asks for.
+
+    Args:
+        model: on any device; it is put into eval mode for the call.
+        jobs: they may differ in everything.
+        legal: stream name -> (V,) ids of a sequence that mean something, where not all words do.
+        method: how sequences are decoded; `recompute` is for checks.
+
+    Returns:
+        Stream name -> tokens, one mapping per job, in order.
+    """
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            return _Runner(model, jobs, legal or {}, method).run()
+    finally:
+        model.train(training)
+
+
+@attrs.frozen(eq=False)
+class _Task:
+    """One target of one job in the current step."""
+
+    job: int
+    plan: TargetPlan
+    state: GridDecoding | SequenceDecoding
+    shows: tuple[Mapping[str, Tokens], ...]
+    """What each of its passes shows, its own tokens left out."""
+
+
+class _Runner:
+    def __init__(
+        self,
+        model: AnyToAnyTransformer,
+        jobs: Sequence[Job],
+        legal: Mapping[str, NDArray[np.bool_]],
+        method: Method,
+    ) -> None:
+        self._model, self._jobs = model, jobs
+        self._method: Method = method
+        self._known = [dict(job.shows) for job in jobs]
+        self._made: list[dict[str, Produced]] = [{} for _ in jobs]
+        self._legal = {
+            stream.name: torch.from_numpy(
+                legal_ids(model.plan, stream) & legal.get(stream.name, np.True_)
+            ).to(device_of(model))
+            for stream in model.plan.targets
+            if stream.layout == "sequence"
+        }
+
+    def run(self) -> list[dict[str, Produced]]:
+        for number in range(max((len(job.plan.steps) for job in self._jobs), default=0)):
+            tasks = [
+                self._task(index, target)
+                for index, job in enumerate(self._jobs)
+                if number < len(job.plan.steps)
+                for target in job.plan.steps[number].targets
+            ]
+            self._decode(tasks)
+            for task in tasks:
+                made = Produced(task.state.ids, task.state.confidence)
+                self._made[task.job][task.plan.stream] = made
+                self._known[task.job][task.plan.stream] = Tokens.whole(made.ids)
+        return self._made
+
+    def _task(self, index: int, target: TargetPlan) -> _Task:
+        job, known = self._jobs[index], self._known[index]
+        generator = request_generator(job.seed, job.index, target.stream)
+        shows = [{name: known[name] for name in one.shows} for one in target.passes]
+        if target.scheme != "autoregressive":
+            return _Task(index, target, GridDecoding(target, generator), tuple(shows))
+        special = self._model.plan.special(self._model.plan.stream(target.stream))
+        prefix = job.prefixes.get(target.stream)
+        if prefix is not None:
+            shows = [{**shown, target.stream: prefix_tokens(prefix, special)} for shown in shows]
+        return _Task(index, target, SequenceDecoding(target, special, generator, prefix), tuple(shows))
+
+    def _decode(self, tasks: Sequence[_Task]) -> None:
+        """One pass that all targets share, then the sequences to their ends, then the rest of the grids."""
+        model = self._model
+        samples, places = self._first_samples(tasks)
+        batch = packed(samples, model)
+        routes = Routes.of(batch)
+        context = model.encode(batch, routes)
+        if batch.heads:
+            logits = model.logits(model.decode(batch, context, routes), batch)
+            self._accept(tasks, places, split_logits(logits, samples))
+        causal = [
+            CausalTask(model.plan.stream(task.plan.stream), task.state, tuple(place))
+            for task, place in zip(tasks, places, strict=True)
+            if isinstance(task.state, SequenceDecoding)
+        ]
+        if causal:
+            decode_sequences(model, causal, context, batch.encoder_lengths, self._legal, self._method)
+        while unfinished := [task for task in tasks if not task.state.finished]:
+            samples, places = self._grid_samples(unfinished)
+            batch = packed(samples, model)
+            self._accept(unfinished, places, split_logits(model(batch), samples))
+
+    def _first_samples(self, tasks: Sequence[_Task]) -> tuple[list[Sample], list[list[int]]]:
+        """One sample per job and visible content, whichever targets look at it."""
+        place: dict[tuple[object, ...], int] = {}
+        shows: list[Mapping[str, Tokens]] = []
+        asks: list[dict[str, Int32]] = []
+        places = []
+        for task in tasks:
+            own = []
+            for shown in task.shows:
+                key = (task.job, *((name, id(tokens)) for name, tokens in shown.items()))
+                if key not in place:
+                    place[key] = len(shows)
+                    shows.append(shown)
+                    asks.append({})
+                own.append(place[key])
+                if isinstance(task.state, GridDecoding):
+                    asks[place[key]][task.plan.stream] = task.state.asked
+            places.append(own)
+        return [Sample(*pair) for pair in zip(shows, asks, strict=True)], places
+
+    def _grid_samples(self, tasks: Sequence[_Task]) -> tuple[list[Sample], list[list[int]]]:
+        """One sample per grid and pass: it sees the cells of its own that are fixed, which others do not."""
+        samples: list[Sample] = []
+        places = []
+        for task in tasks:
+            assert isinstance(task.state, GridDecoding), "sequences have run to their ends"
+            name = task.plan.stream
+            places.append(list(range(len(samples), len(samples) + len(task.shows))))
+            samples += [
+                Sample({**shown, name: task.state.fixed}, {name: task.state.asked}) for shown in task.shows
+            ]
+        return samples, places
+
+    def _accept(
+        self,
+        tasks: Sequence[_Task],
+        places: Sequence[Sequence[int]],
+        logits: Sequence[Mapping[str, torch.Tensor]],
+    ) -> None:
+        for task, own in zip(tasks, places, strict=True):
+            if isinstance(task.state, GridDecoding):
+                name = task.plan.stream
+                weighted = [
+                    logits[place][name] if len(own) == 1 else logits[place][name] * one.weight
+                    for place, one in zip(own, task.plan.passes, strict=True)
+                ]
+                task.state.accept(torch.stack(weighted).sum(0) if len(own) > 1 else weighted[0])

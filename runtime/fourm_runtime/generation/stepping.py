@@ -1,0 +1,153 @@
+"""One decoder step for many rows: with a key/value cache, or recomputed from the beginning.
+
+Shapes: R rows, A rows that are still active, S context tokens, D width, H heads, K head width.
+"""
+
+from collections.abc import Sequence
+
+import attrs
+import torch
+
+from fourm_runtime.attention import Blocks, attend
+from fourm_runtime.transformer import AnyToAnyTransformer, DecoderBlock, Routes
+from fourm_schema.plan import Stream
+
+
+@attrs.frozen(eq=False)
+class StepRows:
+    """What does not change about R rows while they grow.
+
+    Attributes:
+        samples: encoder block that each row looks at; never decreasing.
+        context_lengths: tokens of every encoder block.
+        token_offsets, position_offsets, streams: (R,) int32 rows of the tables.
+    """
+
+    samples: tuple[int, ...]
+    context_lengths: tuple[int, ...]
+    token_offsets: torch.Tensor
+    position_offsets: torch.Tensor
+    streams: torch.Tensor
+
+    @classmethod
+    def of(
+        cls,
+        model: AnyToAnyTransformer,
+        rows: Sequence[tuple[int, Stream]],
+        context_lengths: Sequence[int],
+    ) -> "StepRows":
+        allocation, device = model.allocation, model.tables.mask_token.device
+
+        def column(values: list[int]) -> torch.Tensor:
+            return torch.tensor(values, dtype=torch.int32, device=device)
+
+        return cls(
+            tuple(sample for sample, _ in rows),
+            tuple(context_lengths),
+            column([allocation.token_offset(stream) for _, stream in rows]),
+            column([allocation.position_offset(stream) for _, stream in rows]),
+            column([allocation.streams[stream.name] for _, stream in rows]),
+        )
+
+    def queries(self, rows: Sequence[int], each: int = 1) -> list[int]:
+        """Query tokens that look at each encoder block, when each of `rows` has `each` of them."""
+        counts = [0] * len(self.context_lengths)
+        for row in rows:
+            counts[self.samples[row]] += each
+        return counts
+
+
+def _embed(
+    model: AnyToAnyTransformer, tables: StepRows, rows: torch.Tensor, ids: torch.Tensor, ranks: torch.Tensor
+) -> torch.Tensor:
+    return model.tables.embed_next(
+        tables.token_offsets[rows] + ids, tables.position_offsets[rows] + ranks, tables.streams[rows]
+    )
+
+
+class CachedSteps:
+    """Keeps the keys and values of every layer: of the rows so far, and of the context.
+
+    Args:
+        model: in eval mode, without gradients.
+        tables: the rows.
+        context_SD: what they look at.
+        capacity: most tokens of a row.
+    """
+
+    def __init__(
+        self, model: AnyToAnyTransformer, tables: StepRows, context_SD: torch.Tensor, capacity: int
+    ) -> None:
+        self._model, self._tables, self._capacity = model, tables, capacity
+        self._lengths = [0] * len(tables.samples)
+        size = (len(tables.samples) * capacity, model.architecture.heads, model.architecture.head_dim)
+        self._layers = [block for block in model.decoder if isinstance(block, DecoderBlock)]
+        self._own = [(context_SD.new_zeros(size), context_SD.new_zeros(size)) for _ in self._layers]
+        self._context = [
+            block.cross_attn.keys_values(block.context_norm(context_SD)) for block in self._layers
+        ]
+
+    def advance(self, active: Sequence[int], previous: Sequence[int]) -> torch.Tensor:
+        """Feed each active row its previous id. Returns (A, D), the normalised output for its next id."""
+        tables, device = self._tables, self._own[0][0].device
+        rows = torch.tensor(active, device=device)
+        ranks = torch.tensor([self._lengths[row] for row in active], dtype=torch.int32, device=device)
+        ids = torch.tensor(previous, dtype=torch.int32, device=device)
+        place = rows * self._capacity + ranks
+        for row in active:
+            self._lengths[row] += 1
+        live = set(active)
+        own_blocks = Blocks.cached(
+            [int(row in live) for row in range(len(self._lengths))], self._lengths, self._capacity
+        )
+        context_blocks = Blocks.build(tables.queries(active), tables.context_lengths)
+        y = _embed(self._model, tables, rows, ids, ranks)
+        for block, (keys, values), (context_keys, context_values) in zip(
+            self._layers, self._own, self._context, strict=True
+        ):
+            q, k, v = block.self_attn.project(block.norm1(y))
+            keys.index_copy_(0, place, k)
+            values.index_copy_(0, place, v)
+            y = y + block.self_attn.merge(attend(q, keys, values, own_blocks))
+            q = block.cross_attn.queries(block.query_norm(y))
+            y = y + block.cross_attn.merge(attend(q, context_keys, context_values, context_blocks))
+            y = y + block.mlp(block.norm2(y))
+        hidden: torch.Tensor = self._model.decoder_norm(y)
+        return hidden
+
+
+class RecomputedSteps:
+    """Runs the whole decoder over all of a row's tokens in each step. Arguments as `CachedSteps`."""
+
+    def __init__(self, model: AnyToAnyTransformer, tables: StepRows, context_SD: torch.Tensor) -> None:
+        self._model, self._tables, self._context = model, tables, context_SD
+        self._read: list[list[int]] = [[] for _ in tables.samples]
+
+    def advance(self, active: Sequence[int], previous: Sequence[int]) -> torch.Tensor:
+        """As `CachedSteps.advance`."""
+        for row, identity in zip(active, previous, strict=True):
+            self._read[row].append(identity)
+        device = self._context.device
+        length = len(self._read[active[0]])
+        assert all(len(self._read[row]) == length for row in active), "rows start and grow together"
+        rows = torch.tensor(active, device=device).repeat_interleave(length)
+        ids = torch.tensor([self._read[row] for row in active], dtype=torch.int32, device=device).flatten()
+        ranks = torch.arange(length, dtype=torch.int32, device=device).repeat(len(active))
+        none: list[int] = []
+        routes = Routes(
+            encoder=Blocks.build(none),
+            parallel=Blocks.build(none),
+            causal=Blocks.build([length] * len(active), causal=True),
+            parallel_context=Blocks.build(
+                [0] * len(self._tables.context_lengths), self._tables.context_lengths
+            ),
+            causal_context=Blocks.build(
+                self._tables.queries(active, each=length), self._tables.context_lengths
+            ),
+            parallel_size=0,
+        )
+        y = _embed(self._model, self._tables, rows, ids, ranks)
+        for block in self._model.decoder:
+            y = block(y, self._context, routes)
+        hidden: torch.Tensor = self._model.decoder_norm(y)
+        return hidden[length - 1 :: length]

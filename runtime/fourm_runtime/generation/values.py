@@ -1,0 +1,131 @@
+"""Raw values <-> tokens around the model: what is given is encoded, what is generated is decoded and checked.
+
+Shapes: V ids of a vocabulary.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from fourm_codecs.base import Codec, TokenBatch, Value
+from fourm_codecs.build import build_codec
+from fourm_codecs.dense import DenseView
+from fourm_codecs.wordpiece import WordPieceCodec
+from fourm_runtime.batch import Int32
+from fourm_runtime.generation.plan import GenerationPlan, input_stream
+from fourm_runtime.generation.request import Prefix, Request, RequestFaults
+from fourm_runtime.generation.run import Job, Produced
+from fourm_runtime.generation.samples import Tokens
+from fourm_schema.errors import CodecError, Fault
+from fourm_schema.plan import Plan, Stream
+from fourm_schema.schema import Schema
+
+
+@attrs.frozen(eq=False)
+class Generated:
+    """A generated value.
+
+    Attributes:
+        value: in the schema's units: an array, or a text.
+        tokens: (T,) int32, the ids it was decoded from.
+        confidence: (T,) float32, probability that the model gave to each id when it was drawn.
+    """
+
+    value: Value
+    tokens: Int32
+    confidence: NDArray[np.float32]
+
+
+class Values:
+    """Encodes and decodes the values of a schema's modalities.
+
+    Args:
+        schema: what the data is.
+        plan: its streams, as the model knows them.
+        codecs: modality -> codec; those that follow from the schema alone may be missing.
+
+    Raises:
+        CodecError: if a codec is missing that has to be trained.
+    """
+
+    def __init__(self, schema: Schema, plan: Plan, codecs: Mapping[str, Codec] | None = None) -> None:
+        self.schema, self.plan = schema, plan
+        given = codecs or {}
+        self.codecs: dict[str, Codec] = {
+            stream.modality: given.get(stream.modality) or build_codec(schema, stream.name)
+            for stream in plan.streams
+            if not stream.is_dense
+        }
+        self._views = {
+            stream.name: DenseView.from_entry(stream.modality, schema.modalities[stream.modality])
+            for stream in plan.streams
+            if stream.is_dense
+        }
+
+    def jobs(self, plans: Sequence[GenerationPlan], requests: Sequence[Request]) -> list[Job]:
+        """Encode what requests give.
+
+        Raises:
+            RequestError: naming every value that cannot be encoded.
+        """
+        faults: list[Fault] = []
+        jobs = []
+        for plan, request in zip(plans, requests, strict=True):
+            shows: dict[str, Tokens] = {}
+            prefixes: dict[str, Int32] = {}
+            for name, value in request.given.items():
+                stream = input_stream(self.plan, name)
+                assert stream is not None, "the request was compiled"
+                try:
+                    if isinstance(value, Prefix):
+                        prefixes[stream.name] = self._prefix(stream, value)
+                    else:
+                        shows[stream.name] = self._tokens(stream, value)
+                except CodecError as error:
+                    where = f"request {request.index}, inputs.{name}"
+                    faults += [Fault(where, fault.what, fault.got, fault.mend) for fault in error.faults]
+            jobs.append(Job(plan, shows, prefixes, request.seed, request.index))
+        if faults:
+            raise RequestFaults(faults)
+        return jobs
+
+    def _tokens(self, stream: Stream, value: object) -> Tokens:
+        if stream.is_dense:
+            return Tokens.dense(self._views[stream.name].encode([value])[0])
+        return Tokens.whole(self._ids(stream, value))
+
+    def _ids(self, stream: Stream, value: object) -> Int32:
+        return self.codecs[stream.modality].encode([value]).ids.astype(np.int32)
+
+    def _prefix(self, stream: Stream, prefix: Prefix) -> Int32:
+        ids = self._ids(stream, prefix.value)
+        assert ids[-1] == self.plan.special(stream).end, "a text is encoded with its end token"
+        return ids[:-1]
+
+    def decode(self, made: Mapping[str, Produced]) -> dict[str, Generated]:
+        """Turn generated tokens into values. Modality -> value.
+
+        Raises:
+            CodecError: if a codec gives back a value that it would itself refuse.
+        """
+        found = {}
+        for name, tokens in made.items():
+            stream = self.plan.stream(name)
+            codec = self.codecs[stream.modality]
+            value = codec.decode(TokenBatch.of([tokens.ids], codec.vocab_size))[0]
+            if stream.layout == "grid":
+                codec.encode([value])
+            found[stream.modality] = Generated(value, tokens.ids, tokens.confidence)
+        return found
+
+    def meaningful(self) -> dict[str, NDArray[np.bool_]]:
+        """Ids that stand for something, of each vocabulary with spare ids: stream name -> (V,)."""
+        found = {}
+        for stream in self.plan.streams:
+            codec = self.codecs.get(stream.modality)
+            if isinstance(codec, WordPieceCodec) and not stream.is_dense:
+                used = codec.vocabulary.special.size + len(codec.vocabulary.pieces)
+                found[stream.name] = np.arange(codec.vocab_size) < used
+        return found
