@@ -104,8 +104,8 @@ def parse_yaml(
 def dump_schema(schema: Schema) -> str:
     """Write a schema as YAML that loads back equal; defaults that were left out stay out."""
     yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = None  # type: ignore[assignment]  # None: only the innermost on one line
-    yaml.sort_base_mapping_type_on_output = False
+    yaml.default_flow_style = None  # only the innermost collections stand on one line
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # annotated as None there
     yaml.width = 2**16
     out = StringIO()
     yaml.dump(schema.model_dump(mode="json", by_alias=True, exclude_unset=True), out)

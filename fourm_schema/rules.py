@@ -4,6 +4,7 @@ They read the tree, not the models: a typo in one entry must not hide what is wr
 same. So each rule looks only at values of the right type and leaves the others to the models' own checks.
 """
 
+import functools
 from collections.abc import Iterator
 
 from pydantic import TypeAdapter, ValidationError
@@ -27,7 +28,6 @@ from fourm_schema.value_rules import (
 )
 from fourm_schema.yaml_tree import Path, Tree, shown
 
-_ENTRY: TypeAdapter[Modality] = TypeAdapter(Modality)
 _PER_NUMBER = {"ranges": "ranges", "names": "names", "units": "units", "mean": "means", "std": "deviations"}
 
 
@@ -147,7 +147,7 @@ def _vector_faults(tree: Tree, path: Path) -> Iterator[Fault]:
 def _choice_faults(tree: Tree, path: Path) -> Iterator[Fault]:
     """Overrides name what exists; `vocab_size` is given where, and only where, it decides."""
     try:
-        entry = _ENTRY.validate_python(tree.get(*path))
+        entry = _entry_type().validate_python(tree.get(*path))
     except ValidationError:
         return
     illegal = override_faults(entry)
@@ -162,6 +162,11 @@ def _choice_faults(tree: Tree, path: Path) -> Iterator[Fault]:
     elif codec in ("levels", "bins") and given is not None:
         what = f"does nothing: the codec {codec!r} has as many ids as the values need"
         yield tree.fault((*path, "vocab_size"), what, mend="remove it", at_key=True)
+
+
+@functools.cache
+def _entry_type() -> TypeAdapter[Modality]:
+    return TypeAdapter(Modality)
 
 
 def _vocabulary_faults(tree: Tree) -> Iterator[Fault]:

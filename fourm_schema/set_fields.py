@@ -20,7 +20,8 @@ ClassName = Annotated[str, Field(min_length=1)]
 class Frozen(BaseModel):
     """Base of every declared thing: frozen, and no key that is not declared."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    # Validators are built when first used: a process that only reads plans should not wait for them.
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, defer_build=True)
 
 
 def _class_list(value: object) -> object:

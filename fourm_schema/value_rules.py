@@ -1,7 +1,7 @@
 """Small checks that several rules share; each takes a path and looks only at values of the right type."""
 
 import difflib
-import math
+import sys
 from collections.abc import Iterator, Sequence
 from typing import TypeGuard
 
@@ -11,7 +11,8 @@ from fourm_schema.yaml_tree import Path, Tree, shown
 
 
 def is_number(value: object) -> TypeGuard[int | float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    largest = sys.float_info.max
+    return isinstance(value, int | float) and not isinstance(value, bool) and -largest <= value <= largest
 
 
 def is_count(value: object) -> TypeGuard[int]:

@@ -134,10 +134,10 @@ def read_tree(text: str) -> Tree:
         mark = error.problem_mark or error.context_mark
         tree.faults.append(_syntax(error.problem or error.context or "unreadable", mark))
     except ReaderError as error:
-        before = text[: error.position]
-        column = error.position - (before.rfind("\n") + 1) + 1
-        what = f"the character U+{ord(str(error.character)):04X} is not allowed in YAML"
-        tree.faults.append(Fault(dotted(()), what, line=before.count("\n") + 1, column=column))
+        before, character = text[: error.position], text[error.position : error.position + 1]
+        what = f"the character U+{ord(character or ' '):04X} is not allowed in YAML"
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        tree.faults.append(Fault(dotted(()), what, line=line, column=column))
     except RecursionError:
         tree.faults.append(Fault(dotted(()), f"is nested deeper than {MAX_DEPTH} levels", line=1, column=1))
     except (YAMLError, ValueError, TypeError, LookupError, AttributeError, AssertionError) as error:
