@@ -1,0 +1,62 @@
+"""A folder of codecs, one sub-folder per modality: what `fourm codec train` writes and checkpoints hold."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from fourm_codecs.base import StoredCodec
+from fourm_codecs.build import build_codec
+from fourm_codecs.store import MANIFEST, load_codec
+from fourm_codecs.vocabulary import WordVocabulary
+from fourm_schema.errors import CodecError
+from fourm_schema.modality import Text
+from fourm_schema.resolve import resolve
+from fourm_schema.schema import Schema
+
+
+def token_modalities(schema: Schema) -> list[str]:
+    """Modalities that have a token stream, and so a codec."""
+    return list(dict.fromkeys(stream.modality for stream in resolve(schema).streams if not stream.is_dense))
+
+
+def read_codecs(
+    schema: Schema, folder: Path | None, modalities: Iterable[str] | None = None
+) -> dict[str, StoredCodec]:
+    """The codec of each modality: from the folder where it has one, else built from the schema alone.
+
+    Args:
+        schema: what the data is.
+        folder: a folder of codecs, e.g. that of a checkpoint; None builds all.
+        modalities: which; None takes all that have a token stream.
+
+    Raises:
+        CodecError: if a folder is missing or damaged, or a text's vocabulary is not trained yet.
+    """
+    if folder is not None and not folder.is_dir():
+        raise CodecError(str(folder), "there is no such folder", mend="fourm codec train writes one")
+    wanted = token_modalities(schema) if modalities is None else list(modalities)
+    stored = {
+        name: load_codec(folder / name)
+        for name in token_modalities(schema)
+        if folder is not None and (folder / name / MANIFEST).is_file()
+    }
+    words = _vocabularies(schema, stored)
+    for name in wanted:
+        entry = schema.modalities[name]
+        if name not in stored and isinstance(entry, Text) and entry.vocabulary not in words:
+            raise CodecError(
+                name,
+                f"its vocabulary {entry.vocabulary!r} is not trained yet",
+                got="no --codecs" if folder is None else f"{folder} without a codec that has it",
+                mend=f"fourm codec train {entry.vocabulary} --data FILE.lance --to codecs/",
+            )
+    return {name: stored[name] if name in stored else build_codec(schema, name, words) for name in wanted}
+
+
+def _vocabularies(schema: Schema, stored: dict[str, StoredCodec]) -> dict[str, WordVocabulary]:
+    """Trained vocabularies by their declared name."""
+    found = {}
+    for name, codec in stored.items():
+        entry = schema.modalities[name]
+        if isinstance(entry, Text) and codec.parts.vocabulary is not None:
+            found[entry.vocabulary] = codec.parts.vocabulary
+    return found

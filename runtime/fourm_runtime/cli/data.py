@@ -1,0 +1,179 @@
+"""`fourm data ...`: samples in, tokens beside them, and what a dataset holds."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fourm_runtime.cli.show import show_json, show_table
+
+group = typer.Typer(no_args_is_help=True, help="Store samples and encode them.")
+
+SampleFile = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE", help="Samples: .jsonl (one object a line) or .npz (one array a modality)."
+    ),
+]
+DatasetPath = Annotated[
+    Path, typer.Argument(metavar="DATASET", help="The dataset's folder, e.g. photos.lance.")
+]
+CodecFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--codecs",
+        metavar="FOLDER",
+        help="Codecs by modality, as `fourm codec train` writes them. Default: built from the schema.",
+    ),
+]
+
+
+@group.command("import")
+def import_samples(
+    file: SampleFile,
+    schema: Annotated[
+        Path, typer.Option("--schema", metavar="FILE", help="The YAML file of the modalities.")
+    ],
+    to: Annotated[Path, typer.Option("--to", metavar="DATASET", help="Folder of the dataset to write.")],
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace the samples that are there; old versions stay readable."),
+    ] = False,
+) -> None:
+    """Write a new dataset from a file of samples.
+
+    Every value is checked against the schema first. If one does not fit, up to 20 faults are reported with
+    their lines and nothing is stored.
+
+    Example:
+        fourm data import samples.jsonl --schema modalities.yaml --to digits.lance
+    """
+    from fourm_runtime.cli.progress import counted
+    from fourm_runtime.data.dataset import Dataset
+    from fourm_runtime.data.ingest import read_rows
+    from fourm_schema.load import load_schema
+
+    declared = load_schema(schema)
+    rows = counted(read_rows(file, declared), "samples")
+    dataset = Dataset.create(to, declared, rows, overwrite=overwrite)
+    print(f"{to}: {dataset.rows} samples, version {dataset.version}")
+
+
+@group.command()
+def append(
+    file: SampleFile,
+    to: Annotated[Path, typer.Option("--to", metavar="DATASET", help="Folder of the dataset.")],
+) -> None:
+    """Add a file of samples to a dataset; their tokens are empty until the next `fourm data encode`.
+
+    Example:
+        fourm data append more.jsonl --to digits.lance
+    """
+    from fourm_runtime.cli.progress import counted
+    from fourm_runtime.data.dataset import Dataset
+    from fourm_runtime.data.ingest import read_rows
+
+    dataset = Dataset.open(to)
+    added = dataset.append(counted(read_rows(file, dataset.schema), "samples"))
+    print(f"{to}: {added} samples added, {dataset.rows} in all, version {dataset.version}")
+
+
+@group.command("add-modality")
+def add_modality(
+    dataset: DatasetPath,
+    schema: Annotated[
+        Path, typer.Option("--schema", metavar="FILE", help="The YAML file with more modalities.")
+    ],
+) -> None:
+    """Take over a schema with more modalities or changed entries; no stored value is rewritten.
+
+    New modalities are absent everywhere until they are filled. A changed entry that tokens depend on makes
+    these stale: encode them anew.
+
+    Example:
+        fourm data add-modality digits.lance --schema modalities.yaml
+    """
+    from fourm_runtime.data.dataset import Dataset
+    from fourm_schema.load import load_schema
+
+    opened = Dataset.open(dataset)
+    opened.add_modality(load_schema(schema))
+    print(f"{dataset}: {len(opened.schema.modalities)} modalities, version {opened.version}")
+
+
+@group.command()
+def encode(
+    dataset: DatasetPath,
+    codecs: CodecFolder = None,
+    streams: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--stream",
+            metavar="NAME",
+            help="A stream or modality to encode; repeat it for more. Default: all.",
+        ),
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Encode stale columns anew; without it they are refused.")
+    ] = False,
+) -> None:
+    """Fill the token columns. A run that was killed goes on where it was.
+
+    Example:
+        fourm data encode digits.lance --codecs codecs/
+    """
+    from fourm_runtime.cli.codec_folder import read_codecs
+    from fourm_runtime.cli.progress import bars
+    from fourm_runtime.data.dataset import Dataset
+
+    opened = Dataset.open(dataset)
+    wanted = None if streams is None else [opened.plan.stream(name).modality for name in streams]
+    made = read_codecs(opened.schema, codecs, wanted)
+    with bars() as move:
+        opened.encode(made, streams, progress=move, replace=replace)
+    print(f"{dataset}: {opened.rows} samples encoded, version {opened.version}")
+
+
+@group.command()
+def status(
+    dataset: DatasetPath,
+    codecs: CodecFolder = None,
+    version: Annotated[
+        str | None,
+        typer.Option("--version", metavar="N", help="A version number or pinned name. Default: the latest."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout in place of text.")] = False,
+) -> None:
+    """Say what a dataset holds, and which token columns are missing, partial, encoded or stale.
+
+    With --codecs, columns made by other codecs than these count as stale.
+
+    Example:
+        fourm data status digits.lance
+    """
+    import attrs
+
+    from fourm_runtime.cli.codec_folder import read_codecs
+    from fourm_runtime.data.dataset import Dataset
+
+    number = int(version) if version is not None and version.isdecimal() else version
+    opened = Dataset.open(dataset, number)
+    found = opened.status(None if codecs is None else read_codecs(opened.schema, codecs))
+    if as_json:
+        show_json(attrs.asdict(found))
+        return
+    print(f"{found.path}: {found.rows:,} samples, version {found.version}")
+    if found.pins:
+        print("pinned: " + ", ".join(f"{tag} = version {pin}" for tag, pin in found.pins.items()))
+    show_table("", ("modality", "present"), sorted_items(found.present))
+    show_table(
+        "",
+        ("stream", "state", "rows", "codec", "why"),
+        ((s.stream, s.state, s.encoded_rows, s.codec, s.why) for s in found.streams),
+    )
+
+
+def sorted_items(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Name and count, the largest count first."""
+    return sorted(counts.items(), key=lambda item: -item[1])
