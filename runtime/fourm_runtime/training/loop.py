@@ -1,0 +1,219 @@
+"""The steps of a run, one after the other: read, compute, write down, update, now and then save.
+
+Everything a step depends on is a function of its number and of the state that checkpoints hold, so a run
+that was cut off anywhere goes on as if it had not been.
+"""
+
+import json
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import attrs
+import numpy as np
+
+from fourm_runtime import checkpoint as checkpoints
+from fourm_runtime.checkpoint import Checkpoint
+from fourm_runtime.data.order import Order
+from fourm_runtime.data.prefetch import Prefetch
+from fourm_runtime.evaluate import evaluate
+from fourm_runtime.masking.mask import Masker
+from fourm_runtime.training.interrupts import Interrupts
+from fourm_runtime.training.learner import Learner
+from fourm_runtime.training.metrics import (
+    JsonLines,
+    MetricsLog,
+    StepMetrics,
+    TensorBoard,
+    Writer,
+    drop_lines_from,
+)
+from fourm_runtime.training.preparation import Preparation, Source
+from fourm_runtime.training.progress import Progress
+from fourm_runtime.training.recipe import Recipe, working_precision
+from fourm_runtime.training.state import DatasetMark, TrainingState
+from fourm_runtime.training.step import count_step
+from fourm_runtime.training.world import World
+from fourm_schema.errors import TrainingError
+
+EVALUATION = "evaluation.jsonl"
+
+Evaluation = Callable[[Learner, int], None]
+"""Called with the learner and the steps done."""
+
+
+@attrs.frozen(eq=False)
+class Samples:
+    """What training reads: a source of samples and which samples they are."""
+
+    source: Source
+    mark: DatasetMark
+
+
+@attrs.frozen
+class TrainedRun:
+    """What a run has come to.
+
+    Attributes:
+        run: its directory.
+        checkpoint: its newest checkpoint.
+        step: steps done.
+        finished: False if it was asked to stop before its last step.
+        last: numbers of the last step; None if none was left to do.
+    """
+
+    run: Path
+    checkpoint: Path
+    step: int
+    finished: bool
+    last: StepMetrics | None
+
+
+@attrs.frozen(eq=False)
+class Start:
+    """Where a run begins: fresh, or at a checkpoint."""
+
+    checkpoint: Checkpoint
+    state: TrainingState | None
+
+    @property
+    def step(self) -> int:
+        return 0 if self.state is None else self.state.step
+
+
+def run_steps(
+    recipe: Recipe,
+    start: Start,
+    samples: Samples,
+    run: Path,
+    world: World | None = None,
+    evaluation: Evaluation | None = None,
+    *,
+    quiet: bool = False,
+    tensorboard: bool = False,
+) -> TrainedRun:
+    """Take the steps from `start` to the recipe's last one, whatever the samples come from.
+
+    Raises:
+        TrainingError: if ranks outnumber the samples of a step, or a gradient is not finite.
+    """
+    world = world or World()
+    if world.size > recipe.steps.samples_per_step:
+        raise TrainingError(
+            "steps.samples_per_step",
+            "is less than one sample per rank",
+            got=f"{recipe.steps.samples_per_step} samples, {world.size} ranks",
+            mend="start fewer ranks, or raise it",
+        )
+    origin, done, total = start.checkpoint, start.step, recipe.total_steps
+    learner = Learner(origin.model(), recipe, world)
+    if start.state is not None:
+        learner.restore(start.state.optimizer, start.state.average, start.state.average_updates)
+    run.mkdir(parents=True, exist_ok=True)
+    writers: list[Writer] = [JsonLines(run, done)] if world.leads else []
+    if world.leads and (run / EVALUATION).exists():
+        drop_lines_from(run / EVALUATION, done + 1)
+    if tensorboard and world.leads:
+        writers.append(TensorBoard(run, done))
+    log = MetricsLog(
+        origin.plan,
+        recipe.loss.divisor,
+        recipe.steps.samples_per_step,
+        writers,
+        advice=f"the last good weights are in {run / checkpoints.CHECKPOINTS}; lower optimizer.lr or set "
+        "optimizer.clip, and go on with --resume",
+    )
+    preparation = Preparation(
+        samples.source,
+        Order(samples.mark.rows, recipe.seed),
+        Masker(origin.plan, recipe.mixture(origin.plan), recipe.seed),
+        origin.plan,
+        origin.allocation,
+        recipe.steps.samples_per_step,
+        origin.architecture.registers,
+        recipe.steps.micro_batch_tokens,
+        world,
+    )
+    saved = done if start.state is not None else -1
+
+    def save() -> None:
+        nonlocal saved
+        if saved != done:
+            log.flush()
+            _save(learner, recipe, origin, samples.mark, run, done)
+            log.restart_clock()
+            saved = done
+
+    names = [stream.name for stream in origin.plan.targets]
+    schedule, on_cpu = recipe.schedule(), world.device.type == "cpu"
+    with ExitStack() as stack:
+        stack.callback(log.close)
+        progress = stack.enter_context(Progress(total, done, quiet or not world.leads))
+        interrupts = stack.enter_context(Interrupts())
+        steps = stack.enter_context(Prefetch(preparation.prepare, done, max(done, total)))
+        log.restart_clock()
+        for prepared in steps:
+            counts = count_step(prepared, names, world, interrupts.asked)
+            if counts.stop:
+                break
+            losses, rate = learner.compute(prepared, counts), schedule.at(done)
+            log.add(done, rate, counts, losses)
+            # Reading numbers costs nothing on a CPU, and so a bad gradient never reaches the weights there.
+            if on_cpu or (done + 1) % recipe.log_every == 0:
+                log.flush()
+                progress.show(done + 1, log.last)
+            learner.update(rate, losses.norm)
+            done += 1
+            if done % recipe.checkpoint_every == 0 or done == total:
+                save()
+            due = recipe.evaluate_every is not None and done % recipe.evaluate_every == 0
+            if evaluation is not None and world.leads and (due or done == total):
+                evaluation(learner, done)
+                log.restart_clock()
+        save()
+    world.wait()
+    return TrainedRun(run, checkpoints.step_directory(run, done), done, done >= total, log.last)
+
+
+@attrs.frozen(eq=False)
+class HeldOut:
+    """Evaluates a learner on held-out samples and appends the scores to `evaluation.jsonl`."""
+
+    source: Source
+    rows: int
+    run: Path
+    recipe: Recipe
+
+    def __call__(self, learner: Learner, step: int) -> None:
+        plan = learner.model.plan
+        scores = evaluate(
+            learner.model,
+            Masker(plan, self.recipe.mixture(plan), self.recipe.seed),
+            self.source,
+            np.arange(self.rows),
+            seed=self.recipe.seed,
+            divisor=self.recipe.loss.divisor,
+            precision=working_precision(self.recipe, learner.world.device),
+        )
+        with (self.run / EVALUATION).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **scores.to_json()}) + "\n")
+
+
+def _save(
+    learner: Learner, recipe: Recipe, origin: Checkpoint, mark: DatasetMark, run: Path, step: int
+) -> None:
+    """Write a checkpoint on the leading rank; the others wait until it is there."""
+    if learner.world.leads:
+        average = learner.average
+        state = TrainingState(
+            step,
+            recipe.model_dump(mode="json"),
+            mark,
+            learner.optimizer_state(),
+            None if average is None else average.weights,
+            0 if average is None else average.updates,
+        )
+        model = Checkpoint.of(learner.model, origin.schema, origin.codecs)
+        checkpoints.save(checkpoints.step_directory(run, step), model, state)
+        checkpoints.publish(run, step, recipe.keep_checkpoints)
+    learner.world.wait()

@@ -1,0 +1,45 @@
+"""Opening the samples of a run: in the version it began with, and encoded by the model's own codecs."""
+
+from pathlib import Path
+
+from fourm_runtime.checkpoint import Checkpoint
+from fourm_runtime.data.dataset import Dataset
+from fourm_runtime.data.encoding import status_of
+from fourm_runtime.training.state import DatasetMark
+from fourm_schema.errors import DataError, TrainingError
+
+
+def open_dataset(
+    dataset: Dataset | Path | str, model: Checkpoint, mark: DatasetMark | None = None
+) -> Dataset:
+    """Open the samples of a run, in the version that it began with.
+
+    Args:
+        dataset: a path, or an open dataset.
+        model: its codecs must be those that made the tokens.
+        mark: which samples a resumed run was trained on.
+
+    Raises:
+        DataError: if there is no such dataset or version, or its tokens were made by other codecs.
+        TrainingError: if it holds other samples than the run began with.
+    """
+    path = dataset.path if isinstance(dataset, Dataset) else dataset
+    version = mark.version if mark is not None else dataset.version if isinstance(dataset, Dataset) else None
+    opened = Dataset.open(path, version)
+    if mark is not None and opened.rows != mark.rows:
+        raise TrainingError(
+            str(opened.path),
+            f"is not the dataset this run began with: that has {mark.rows} samples",
+            got=f"{opened.rows} samples in version {opened.version}",
+            mend=f"give {mark.path}, or go on with these samples by --extend",
+        )
+    for stream in opened.token_streams:
+        if stream.name in model.plan.names and stream.modality in model.codecs:
+            status = status_of(opened.arrow, opened.schema, stream, model.codecs[stream.modality])
+            if status.state == "stale":
+                raise DataError(
+                    f"{opened.path} column {stream.column}",
+                    f"{stream.name} was encoded by another codec than the model's: {status.why}",
+                    mend="encode it again with the model's codec (fourm data encode --replace)",
+                )
+    return opened

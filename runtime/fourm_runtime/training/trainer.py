@@ -1,0 +1,144 @@
+"""`train`: from a recipe, a schema and a dataset to a run's directory of checkpoints and metrics.
+
+runs/x/metrics.jsonl                   one line per step
+runs/x/evaluation.jsonl                one line per evaluation, if held-out samples were given
+runs/x/checkpoints/step-00001000/      see `fourm_runtime.checkpoint`
+runs/x/checkpoints/latest              the name of the newest
+"""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fourm_codecs.base import StoredCodec
+from fourm_codecs.build import build_codec
+from fourm_runtime import checkpoint as checkpoints
+from fourm_runtime.assemble import assemble
+from fourm_runtime.checkpoint import Checkpoint
+from fourm_runtime.grow import grow, grow_state, require_same_schema
+from fourm_runtime.training.loop import HeldOut, Samples, Start, TrainedRun, run_steps
+from fourm_runtime.training.metrics import METRICS
+from fourm_runtime.training.recipe import Recipe, differences
+from fourm_runtime.training.state import DatasetMark
+from fourm_runtime.training.world import join_world
+from fourm_schema.errors import TrainingError
+from fourm_schema.plan import Plan
+from fourm_schema.resolve import resolve
+from fourm_schema.schema import Schema
+
+if TYPE_CHECKING:
+    from fourm_runtime.data.dataset import Dataset
+
+
+def train(
+    recipe: Recipe,
+    schema: Schema,
+    dataset: "Dataset | Path | str",
+    out_dir: Path | str,
+    *,
+    codecs: Mapping[str, StoredCodec] | None = None,
+    held_out: "Dataset | Path | str | None" = None,
+    resume: bool = False,
+    extend: bool = False,
+    device: str | None = None,
+    quiet: bool = False,
+    tensorboard: bool = False,
+) -> TrainedRun:
+    """Train a model, or go on with a run.
+
+    A run that was killed goes on from its newest checkpoint with the same samples, masks and losses as if
+    it had never stopped. SIGINT and SIGTERM make it write a checkpoint at the next step border and return.
+
+    Args:
+        recipe: how to train.
+        schema: what the data is.
+        dataset: the samples, token columns filled.
+        out_dir: the run's directory.
+        codecs: modality -> codec, stored in every checkpoint; those that follow from the schema alone may
+            be left out, those of texts may not.
+        held_out: samples to evaluate on, each `recipe.evaluate_every` steps and at the end.
+        resume: go on with the run in `out_dir`; it starts anew if that has no checkpoint yet.
+        extend: with `resume`, take over a schema with added or removed modalities, a changed recipe and
+            the dataset as it is now.
+        device: `cpu`, `cuda` or `cuda:<n>`; None takes a GPU where there is one.
+        quiet: no progress bar.
+        tensorboard: write numbers for TensorBoard too.
+
+    Raises:
+        TrainingError: if the directory holds another run, the recipe does not fit the run, or a gradient
+            is not finite.
+        CheckpointError: if the checkpoint is damaged, or the schema is not the run's.
+        DataError: if the dataset does not hold what the schema says.
+    """
+    from fourm_runtime.data.reader import Reader
+    from fourm_runtime.training.open_dataset import open_dataset
+
+    world, run = join_world(device), Path(out_dir)
+    start = begin(recipe, schema, run, codecs, resume=resume, extend=extend)
+    plan = start.checkpoint.plan
+    mark = None if start.state is None or extend else start.state.dataset
+    opened = open_dataset(dataset, start.checkpoint, mark)
+    with ExitStack() as stack:
+        reader = stack.enter_context(Reader(opened, plan))
+        evaluation = None
+        if held_out is not None:
+            other = open_dataset(held_out, start.checkpoint)
+            seen = stack.enter_context(Reader(other, plan))
+            evaluation = HeldOut(seen, other.rows, run, recipe)
+        samples = Samples(reader, DatasetMark(str(opened.path), opened.version, opened.rows))
+        return run_steps(recipe, start, samples, run, world, evaluation, quiet=quiet, tensorboard=tensorboard)
+
+
+def begin(
+    recipe: Recipe,
+    schema: Schema,
+    run: Path,
+    codecs: Mapping[str, StoredCodec] | None = None,
+    *,
+    resume: bool = False,
+    extend: bool = False,
+) -> Start:
+    """Find where a run begins: at its newest checkpoint, or with fresh weights.
+
+    Raises:
+        TrainingError, CheckpointError: see `train`.
+    """
+    if extend and not resume:
+        raise TrainingError("--extend", "needs a run to go on with", mend="give --resume too")
+    if not resume and (run / METRICS).exists():
+        raise TrainingError(
+            str(run), "already holds a run", mend="go on with it by --resume, or choose another --to"
+        )
+    if not resume or not checkpoints.has_checkpoint(run):
+        plan = resolve(schema)
+        recipe.mixture(plan)
+        model = assemble(plan, recipe.model.architecture(), recipe.seed)
+        return Start(Checkpoint.of(model, schema, complete_codecs(schema, plan, codecs)), None)
+    found, state = checkpoints.load(run), checkpoints.load_training_state(run)
+    if extend:
+        added = complete_codecs(schema, resolve(schema), {**(codecs or {}), **found.codecs})
+        grown = grow(found, schema, added, recipe.seed)
+        return Start(grown, grow_state(state, grown))
+    require_same_schema(found, schema)
+    changed = differences(Recipe.model_validate(state.recipe), recipe)
+    if changed:
+        raise TrainingError(
+            str(run),
+            "cannot go on with another recipe:\n    " + "\n    ".join(map(str, changed)) + "\n   ",
+            mend="set these back, or take them over with --extend",
+        )
+    return Start(found, state)
+
+
+def complete_codecs(
+    schema: Schema, plan: Plan, codecs: Mapping[str, StoredCodec] | None
+) -> dict[str, StoredCodec]:
+    """The codec of every token stream: the given ones, and those that follow from the schema alone.
+
+    Raises:
+        CodecError: if one is missing that has to be trained.
+    """
+    names = dict.fromkeys(stream.modality for stream in plan.streams if not stream.is_dense)
+    given = codecs or {}
+    return {name: given[name] if name in given else build_codec(schema, name) for name in names}
