@@ -152,7 +152,7 @@ class _Compiler:
         self._read_inputs()
         wanted = list(self._read_targets())
         if not self.request.targets:
-            names = ", ".join(s.name for s in self.plan.targets)
+            names = ", ".join(s.name for s in self.plan.targets if s.kind != "set")
             self.fault("targets", "nothing is asked for", mend=f"name one or more of: {names}")
         self._check_overlap([stream for _, stream in wanted])
         sees = [stream.name for stream in self.inputs.values()]
@@ -168,7 +168,7 @@ class _Compiler:
         return GenerationPlan({name: stream.name for name, stream in self.inputs.items()}, tuple(steps))
 
     def _names(self, streams: Iterable[Stream]) -> list[str]:
-        return list(dict.fromkeys(name for s in streams for name in (s.modality, s.name)))
+        return list(dict.fromkeys(n for s in streams if s.kind != "set" for n in (s.modality, s.name)))
 
     def _read_inputs(self) -> None:
         for name, value in self.request.given.items():
@@ -196,7 +196,9 @@ class _Compiler:
     def _read_prefix(self, name: str, stream: Stream) -> None:
         where = f"inputs.{name}"
         if stream.layout != "sequence":
-            self.fault(where, "only a text can be given as a prefix", got=f"{stream.name}, a {stream.kind}")
+            self.fault(
+                where, "only a text can be given as a prefix", got=f"{stream.name}, of kind {stream.kind}"
+            )
             return
         wanted = {getattr(target_stream(self.plan, t.stream), "name", None) for t in self.request.targets}
         if stream.name not in wanted:
