@@ -347,7 +347,10 @@ def _write(
     first = 0 if append_to is None else _next_sample(append_to)
     checker = Checker(schema, first)
     table = table_schema(schema)
-    fragments = store.stage(path, checker.batches(rows), table, rows_per_fragment, append_to is not None)
+    try:
+        fragments = store.stage(path, checker.batches(rows), table, rows_per_fragment, append_to is not None)
+    except OSError as error:
+        raise DataError(str(path), "cannot be written; nothing was stored", got=str(error)) from error
     try:
         checker.raise_faults(str(path))
     except BaseException:

@@ -67,14 +67,19 @@ def raw_dtype(modality: Image | Vector) -> np.dtype[np.generic]:
         return np.dtype(np.float32)
     cell = modality.cell
     if isinstance(cell, Categorical):
-        ignore = cell.ignore if isinstance(cell.ignore, int) else 0
-        return np.result_type(np.min_scalar_type(cell.class_count - 1), np.min_scalar_type(ignore))
+        return _integer_type(0, cell.class_count - 1)
     if isinstance(cell, Features):
         return np.dtype(np.float16)
     if isinstance(cell, Continuous) and has_whole_levels(cell):
-        low, high = (int(end) for end in cell.range)
-        return np.result_type(np.min_scalar_type(low), np.min_scalar_type(high))
+        return _integer_type(*(int(end) for end in cell.range))
     return np.dtype(np.float32)
+
+
+def _integer_type(low: int, high: int) -> np.dtype[np.generic]:
+    for name in ("uint8", "int8", "uint16", "int16", "uint32", "int32"):
+        if np.iinfo(name).min <= low and high <= np.iinfo(name).max:
+            return np.dtype(name)
+    return np.dtype(np.int64)
 
 
 def has_whole_levels(cell: Continuous) -> bool:

@@ -46,6 +46,14 @@ _CHUNK_ROWS = 1024
 _DIRECTION_SLACK = 1e-3
 
 
+class LocatedRow(dict[str, object]):
+    """A row that knows the file and line it came from, for messages."""
+
+    def __init__(self, values: Mapping[str, object], place: str) -> None:
+        super().__init__(values)
+        self.place = place
+
+
 class RowsError(DataError):
     """Rows that cannot be stored: up to 20 faults, in the order of the rows; nothing was stored.
 
@@ -105,6 +113,9 @@ class Checker:
                     if not self.faults:
                         yield self._batch(chunk)
                     chunk = []
+        except DataError as error:
+            self.faults.extend(error.faults)
+            return
         except Exception as error:
             self.error = error
             return
@@ -125,7 +136,7 @@ class Checker:
 
     def _check(self, row: Row) -> dict[str, Stored | None]:
         index, self._index = self._index, self._index + 1
-        place = f"row {index}"
+        place = row.place if isinstance(row, LocatedRow) else f"row {index}"
         stored: dict[str, Stored | None] = {ID: str(self._next + index)}
         if not isinstance(row, Mapping):
             fault = Fault(place, "a row is a mapping {modality: value}", got=type(row).__name__)
@@ -133,7 +144,7 @@ class Checker:
             return stored
         if row.get(ID) is not None:
             stored[ID] = str(row[ID])
-            place = f"row {index} (id {stored[ID]!r})"
+            place = f"{place} (id {stored[ID]!r})"
         known = self._schema.modalities
         for name in row:
             if name != ID and name not in known:
@@ -153,9 +164,7 @@ class Checker:
                 stored[name] = check_value(modality, value, f"{place}, {name}")
             except DataError as error:
                 self.faults.extend(error.faults)
-        if all(row.get(name) is None for name in known) and not any(
-            name not in known for name in row if name != ID
-        ):
+        if all(row.get(name) is None for name in known) and set(row) <= {ID, *known}:
             self.faults.append(
                 Fault(place, "gives no modality at all", mend=f"give at least one of: {', '.join(known)}")
             )
@@ -284,12 +293,9 @@ def _check_continuous(modality: Image, cell: Continuous, numbers: Floats, where:
 
 
 def _check_classes(cell: Categorical, numbers: Floats, where: str) -> None:
-    ignored = numbers == cell.ignore if isinstance(cell.ignore, int) else np.zeros(numbers.shape, bool)
     known = (numbers >= 0) & (numbers < cell.class_count) & (numbers == np.round(numbers))
-    _refuse(
-        ~(known | ignored), numbers, where, f"classes are whole numbers in [0, {cell.class_count - 1}]",
-        "declare the class, or mark such cells with the `ignore` number",
-    )  # fmt: skip
+    what = f"classes are whole numbers in [0, {cell.class_count - 1}]"
+    _refuse(~known, numbers, where, what, "declare the class in the schema, or map it to one that is")
 
 
 def _bound(
