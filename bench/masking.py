@@ -25,6 +25,7 @@ from fourm_runtime.masking.mixture import (  # noqa: E402 - path set above
     Biased,
     BudgetEntry,
     From,
+    MaskEntry,
     Mixture,
     expand,
 )
@@ -77,7 +78,7 @@ def build_plan() -> Plan:
 
 def build_mixture(plan: Plan) -> Mixture:
     """Build the seven components of 4M-21, with a second text stream in the place of its T5 features."""
-    masks = [
+    masks: list[MaskEntry] = [
         AllToAll(preset="all_to_all", alpha=[0.01, 0.1, 1.0, 10.0], weight=4, keep={"palette": "binary"}),
         From(preset="from", stream="rgb.pixels", target_alpha=0.5, weight=1),
         Biased(preset="biased", stream="caption", weight=0.5),

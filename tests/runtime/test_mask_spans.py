@@ -49,11 +49,13 @@ def make_rows(
 
 
 def visible_of(selection: Selection, row: int) -> list[int]:
-    return selection.ids[selection.samples == row].tolist()
+    found: list[int] = selection.ids[selection.samples == row].tolist()
+    return found
 
 
 def predicted_of(selection: Selection, row: int) -> list[int]:
-    return target_sequence(selection, row).tolist()
+    found: list[int] = target_sequence(selection, row).tolist()
+    return found
 
 
 def walk(tokens: list[int], kept: list[bool]) -> tuple[list[int], list[int]]:
@@ -189,7 +191,7 @@ def distance(ours: NDArray[np.int64], theirs: NDArray[np.int64]) -> float:
 def plain_kept(length: int, keep: float, budget: int, rng: np.random.Generator) -> list[bool]:
     """4M's procedure: one coin per token; while too much is visible, a smaller chance and all coins anew."""
     while True:
-        kept = (rng.random(length) <= keep).tolist()
+        kept: list[bool] = (rng.random(length) <= keep).tolist()
         if len(walk([FIRST_WORD] * length, kept)[0]) <= budget:
             return kept
         keep *= 0.9
@@ -270,7 +272,9 @@ def test_equal_rows_are_masked_apart_and_alike_on_every_call() -> None:
         Rows(
             rows.ids[90:120],
             np.array([0, 30]),
-            *(part[3:4] for part in (rows.keep, rows.input_budget, rows.target_budget)),
+            rows.keep[3:4],
+            rows.input_budget[3:4],
+            rows.target_budget[3:4],
             rows.keys[3:4],
             rows.first_sentinel[3:4],
             rows.sentinel_count[3:4],

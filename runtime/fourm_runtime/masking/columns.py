@@ -65,8 +65,8 @@ def gather(batch: Batch, names: Sequence[str], member: Int64, sample: Int64) -> 
     """
     parts: list[Int32] = [np.empty(0, np.int32)]
     lengths: list[Int64] = [np.empty(0, np.int64)]
-    for index in np.unique(member).tolist():
-        column = batch.columns[names[index]]
+    for index in np.unique(member):
+        column = batch.columns[names[int(index)]]
         assert isinstance(column, Sequences), "extent() has checked the kind"
         chosen = sample[member == index]
         starts, sizes = column.offsets[chosen], np.diff(column.offsets)[chosen]

@@ -9,7 +9,8 @@ the number of NumPy calls does not grow with the number of modalities.
 Shapes: N samples, S streams of the plan, R (stream, sample) pairs that got a token.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Literal
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from fourm_runtime.masking.budgets import Budgets, Odds, draw_budgets
 from fourm_runtime.masking.columns import dense_values, extent, gather, select_cells
 from fourm_runtime.masking.draws import Float64, UInt64, derive, name_word, sample_keys, uniforms
 from fourm_runtime.masking.grids import choose_cells
-from fourm_runtime.masking.mixture import Component, Keep, Mixture, find
+from fourm_runtime.masking.mixture import Component, Keep, Mixture, find, require
 from fourm_runtime.masking.spans import LEAST_SENTINELS, Rows, mask_spans
 from fourm_schema.errors import PlanError
 from fourm_schema.plan import Plan, Stream
@@ -157,21 +158,22 @@ def _odds(plan: Plan, mixture: Mixture, words: UInt64) -> Odds:
     components = mixture.components
     if not components:
         raise PlanError("mixture", "has no component", mend="give at least one")
-    shape = (len(components), len(plan.streams))
-    input_alphas, target_alphas = np.zeros(shape), np.zeros(shape)
-    for number, component in enumerate(components):
-        for name, alpha in component.input_alphas.items():
-            stream = find(plan, name, f"components[{number}].input_alphas")
-            if alpha and not stream.can_be_input:
-                raise PlanError(name, "cannot be shown", f"role {stream.role!r}")
-            input_alphas[number, plan.index(name)] = alpha
-        for name, alpha in component.target_alphas.items():
-            stream = find(plan, name, f"components[{number}].target_alphas")
-            if alpha and not stream.can_be_target:
-                raise PlanError(name, "cannot be predicted", f"role {stream.role!r}")
-            target_alphas[number, plan.index(name)] = alpha
+    inputs = _alphas(plan, [component.input_alphas for component in components], "input")
+    targets = _alphas(plan, [component.target_alphas for component in components], "target")
     weights = np.array([component.weight for component in components], np.float64)
-    return Odds(weights, input_alphas, target_alphas, mixture.input_budget, mixture.target_budget, words)
+    return Odds(weights, inputs, targets, mixture.input_budget, mixture.target_budget, words)
+
+
+def _alphas(plan: Plan, sides: list[Mapping[str, float]], role: Literal["input", "target"]) -> Float64:
+    allowed = plan.inputs if role == "input" else plan.targets
+    alphas = np.zeros((len(sides), len(plan.streams)))
+    for number, side in enumerate(sides):
+        where = f"components[{number}].{role}_alphas"
+        named = {find(plan, name, where).name: alpha for name, alpha in side.items()}
+        require(plan, named, allowed, "cannot be shown" if role == "input" else "cannot be predicted", where)
+        for name, alpha in named.items():
+            alphas[number, plan.index(name)] = alpha
+    return alphas
 
 
 def _busy(budgets: Budgets, members: Int64) -> tuple[Int64, Int64]:

@@ -19,7 +19,7 @@ from typing import Annotated, Literal, Self
 import attrs
 from pydantic import Field, model_validator
 
-from fourm_schema.errors import PlanError
+from fourm_schema.errors import PlanError, nearest
 from fourm_schema.plan import Plan, Stream
 from fourm_schema.set_fields import Frozen
 
@@ -70,8 +70,8 @@ class Mixture:
 class BudgetEntry(Frozen):
     """Tokens per sample: a number, or a range `[least, most]` from which each sample draws evenly."""
 
-    input: Tokens | Range = Field(256, description="most tokens the encoder sees")
-    target: Tokens | Range = Field(256, description="most tokens the decoder predicts")
+    input: Tokens | Range = Field(default=256, description="most tokens the encoder sees")
+    target: Tokens | Range = Field(default=256, description="most tokens the decoder predicts")
 
     @model_validator(mode="after")
     def _ranges_ascend(self) -> Self:
@@ -91,59 +91,66 @@ class BudgetEntry(Frozen):
 
 class _Preset(Frozen):
     weight: float = Field(
-        1.0, gt=0, allow_inf_nan=False, description="how often it is drawn, relative to the others"
+        default=1.0, gt=0, allow_inf_nan=False, description="how often it is drawn, relative to the others"
     )
 
 
 class AllToAll(_Preset):
     """Every stream may be shown and predicted, all with the same concentration."""
 
-    preset: Literal["all_to_all"]
+    preset: Literal["all_to_all"] = Field(description="which kind of entry this is")
     alpha: Alpha | list[Alpha] = Field(
         description="concentration: below 1 few streams share a sample, above 1 many do; each value of a "
         "list is a component of its own, with an even part of the weight"
     )
-    exclude: list[str] = Field([], description="streams neither shown nor predicted")
-    keep: Keep | dict[str, Keep] = Field("random", description=_KEEP + "; for all sequences, or by stream")
+    exclude: list[str] = Field(default=[], description="streams neither shown nor predicted")
+    keep: Keep | dict[str, Keep] = Field(
+        default="random", description=_KEEP + "; for all sequences, or by stream"
+    )
 
 
 class From(_Preset):
     """Show some streams whole and predict the others."""
 
-    preset: Literal["from"]
+    preset: Literal["from"] = Field(description="which kind of entry this is")
     stream: Names = Field(description="stream, or streams, to show whole")
-    target_alpha: Alpha = Field(0.5, description="concentration of the predicted streams")
+    target_alpha: Alpha = Field(default=0.5, description="concentration of the predicted streams")
     targets: list[str] | None = Field(
-        None, description="streams to predict; all that share no modality with what is shown, when left out"
+        default=None,
+        description="streams to predict; all that share no modality with what is shown, when left out",
     )
-    exclude: list[str] = Field([], description="streams not predicted")
-    keep: Keep | dict[str, Keep] = Field("all", description=_KEEP + "; for the shown sequences, or by stream")
+    exclude: list[str] = Field(default=[], description="streams not predicted")
+    keep: Keep | dict[str, Keep] = Field(
+        default="all", description=_KEEP + "; for the shown sequences, or by stream"
+    )
 
 
 class Biased(_Preset):
     """Mostly show some streams, with a little of the others, and predict the others."""
 
-    preset: Literal["biased"]
+    preset: Literal["biased"] = Field(description="which kind of entry this is")
     stream: Names = Field(description="stream, or streams, to favour")
-    alpha: Alpha = Field(5.0, description="concentration of the favoured streams")
-    rest: AlphaOrZero = Field(0.05, description="concentration of the other visible streams")
-    target_alpha: Alpha = Field(0.5, description="concentration of the predicted streams")
+    alpha: Alpha = Field(default=5.0, description="concentration of the favoured streams")
+    rest: AlphaOrZero = Field(default=0.05, description="concentration of the other visible streams")
+    target_alpha: Alpha = Field(default=0.5, description="concentration of the predicted streams")
     targets: list[str] | None = Field(
-        None, description="streams to predict; all but the favoured ones, when left out"
+        default=None, description="streams to predict; all but the favoured ones, when left out"
     )
-    exclude: list[str] = Field([], description="streams neither shown nor predicted")
+    exclude: list[str] = Field(default=[], description="streams neither shown nor predicted")
     keep: Keep | dict[str, Keep] = Field(
-        "all", description=_KEEP + "; for the favoured sequences, or by stream"
+        default="all", description=_KEEP + "; for the favoured sequences, or by stream"
     )
 
 
 class Custom(_Preset):
     """Concentrations by stream; a stream without one is neither shown nor predicted."""
 
-    preset: Literal["custom"]
+    preset: Literal["custom"] = Field(description="which kind of entry this is")
     input_alphas: dict[str, AlphaOrZero] = Field(description="stream -> concentration of visible tokens")
     target_alphas: dict[str, AlphaOrZero] = Field(description="stream -> concentration of predicted tokens")
-    keep: Keep | dict[str, Keep] = Field("random", description=_KEEP + "; for all sequences, or by stream")
+    keep: Keep | dict[str, Keep] = Field(
+        default="random", description=_KEEP + "; for all sequences, or by stream"
+    )
 
 
 MaskEntry = Annotated[AllToAll | From | Biased | Custom, Field(discriminator="preset")]
@@ -225,10 +232,10 @@ def find(plan: Plan, name: str, where: str) -> Stream:
     """Find a stream for a recipe; the error says at which key of the recipe the name stands."""
     try:
         return plan.stream(name)
-    except PlanError as error:
-        raise PlanError(
-            where, "is no stream or modality of this schema", repr(name), error.faults[0].mend
-        ) from None
+    except PlanError:
+        known = sorted({*plan.names, *(stream.modality for stream in plan.streams)})
+        what = "is no stream or modality of this schema"
+        raise PlanError(where, what, repr(name), nearest(name, known)) from None
 
 
 def _names(plan: Plan, names: Iterable[str], where: str) -> set[str]:
@@ -265,16 +272,17 @@ def _keep(plan: Plan, keep: Keep | dict[str, Keep], streams: Iterable[Stream], w
 
 
 def _require_inputs(plan: Plan, alphas: Mapping[str, float], where: str) -> None:
-    _require(plan, alphas, plan.inputs, "cannot be shown", where)
+    require(plan, alphas, plan.inputs, "cannot be shown", where)
 
 
 def _require_targets(plan: Plan, alphas: Mapping[str, float], where: str) -> None:
-    _require(plan, alphas, plan.targets, "cannot be predicted", where)
+    require(plan, alphas, plan.targets, "cannot be predicted", where)
 
 
-def _require(
+def require(
     plan: Plan, alphas: Mapping[str, float], allowed: Sequence[Stream], what: str, where: str
 ) -> None:
+    """Refuse a concentration above zero on a stream whose role does not allow it."""
     names = sorted(stream.name for stream in allowed)
     for name, alpha in alphas.items():
         if alpha and name not in names:

@@ -98,7 +98,7 @@ def draw_kept(rows: Rows) -> Bools:
         owner = np.repeat(np.arange(len(row)), counts)
         place = np.arange(int(ends[-1])) - starts[owner]
         counter = (number.astype(np.uint64) << _TRY)[owner] + place.astype(np.uint64)
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", over="ignore"):
             rate = -1.0 / np.log1p(-chance)  # chance 0 gives infinite runs, chance 1 none
             gaps = np.floor(-np.log(uniforms(keys[row][owner], counter)) * rate[owner])
         gaps = np.minimum(gaps, lengths[row][owner]).astype(np.int64)
