@@ -88,12 +88,15 @@ def parse_yaml(
         what = "is empty" if tree.data is None else "must be a mapping of keys to values"
         tree.faults.append(tree.fault((), what, mend=_first_keys(model)))
     faults = list(tree.faults)
+    told = {(fault.where, fault.line, fault.column) for fault in faults}
     found: ModelT | None = None
-    if isinstance(tree.data, dict):
+    if isinstance(tree.data, dict) and not tree.unreadable:
         try:
             found = validate(model, tree.data)
         except ValidationError as error:
-            faults += model_faults(tree, model, error)
+            # What could not be read at all need not also be called of the wrong type.
+            later = model_faults(tree, model, error)
+            faults += [fault for fault in later if (fault.where, fault.line, fault.column) not in told]
         faults += [fault for check in checks for fault in check(tree)]
     if faults:
         raise SchemaError(source, dict.fromkeys(faults))
@@ -121,8 +124,8 @@ def _text_of(path: FilePath) -> str:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        beside = [file.name for file in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
-        mend = nearest(path.name, beside).replace("known:", "in that folder:").replace("none is declared", "")
+        beside = sorted(file.name for file in path.parent.glob("*.y*ml"))
+        mend = nearest(path.name, beside).replace("known:", "its folder has:") if beside else "check the path"
         raise SchemaError(str(path), [Fault("the file", "does not exist", "", mend)]) from None
     except (OSError, ValueError) as error:
         raise SchemaError(str(path), [Fault("the file", f"cannot be read: {error}")]) from error

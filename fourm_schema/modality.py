@@ -39,9 +39,11 @@ def _pair(value: object) -> object:
 def _ranges(value: object) -> object:
     if isinstance(value, list | tuple):
         items = list(value)
-        if len(items) == 2 and not any(isinstance(item, list | tuple) for item in items):
+        nested = [isinstance(item, list | tuple) for item in items]
+        if len(items) == 2 and not any(nested):
             return (tuple(items),)
-        return tuple(tuple(item) if isinstance(item, list) else item for item in items)
+        if all(nested):
+            return tuple(map(tuple, items))
     raise ValueError("must be one [lo, hi], or a list with one [lo, hi] per number")
 
 

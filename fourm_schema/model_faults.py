@@ -93,9 +93,11 @@ def model_faults(tree: Tree, model: type[BaseModel], error: ValidationError) -> 
         later = _described(data, model, error.errors())
         found += [item for item in later if (item.place.path, item.type) not in known]
     kept = _without_echoes(_one_per_union(found))
-    return [
-        tree.fault(item.place.path, item.what, item.got, item.mend, at_key=item.place.at_key) for item in kept
-    ]
+    faults = (
+        tree.fault(_in_file(tree, item.place.path), item.what, item.got, item.mend, at_key=item.place.at_key)
+        for item in kept
+    )
+    return list(dict.fromkeys(faults))
 
 
 def validate(model: type[ModelT], data: object) -> ModelT:
@@ -111,6 +113,9 @@ def _described(data: object, model: type[BaseModel], errors: Sequence[ErrorDetai
     for error in errors:
         place = locate(model, error["loc"])
         what, got, mend = _words(data, model, place, error)
+        if error["type"] == "missing" and isinstance(place.path[-1], int):
+            what = f"needs at least {place.path[-1] + 1} entries"
+            place = attrs.evolve(place, path=place.path[:-1])
         if error["type"] == "extra_forbidden":
             place = attrs.evolve(place, at_key=True)
         if error["type"] in _TAGS:
@@ -121,7 +126,8 @@ def _described(data: object, model: type[BaseModel], errors: Sequence[ErrorDetai
 def _words(data: object, model: type[BaseModel], place: Place, error: ErrorDetails) -> tuple[str, str, str]:
     kind, got, context = error["type"], shown(error["input"]), error.get("ctx", {})
     if kind == "missing":
-        return "is required", "", place.field.description or "" if place.field else ""
+        described = place.field.description if place.field else None
+        return f"is required: {described}" if described else "is required", "", ""
     if kind == "extra_forbidden":
         return "is no key here", "", nearest(str(place.path[-1]), keys_at(model, data, place.path[:-1]))
     if kind in _TYPES:
@@ -129,7 +135,7 @@ def _words(data: object, model: type[BaseModel], place: Place, error: ErrorDetai
         return f"must be {_TYPES[kind]}", got, mend
     if kind in _BOUNDS:
         words, limit = _BOUNDS[kind]
-        return f"must be {words} {context[limit]}", got, ""
+        return f"must be {words} {_plain(context[limit])}", got, ""
     if kind in _LENGTHS:
         words, limit = _LENGTHS[kind]
         unit = "character" if kind.startswith("string") else "entry"
@@ -154,10 +160,16 @@ def _words(data: object, model: type[BaseModel], place: Place, error: ErrorDetai
     return error["msg"][0].lower() + error["msg"][1:], got, ""
 
 
+def _plain(number: object) -> str:
+    return str(int(number)) if isinstance(number, float) and number.is_integer() else str(number)
+
+
 def _guess(value: object, legal: Sequence[str]) -> str:
     """Which of a few names, all told already, was probably meant."""
     close = difflib.get_close_matches(value, legal, n=1) if isinstance(value, str) else []
-    return f"did you mean {close[0]!r}?" if close else ""
+    if not close:
+        return ""
+    return "remove the quotes" if close[0] == value else f"did you mean {close[0]!r}?"
 
 
 def _discriminator(error: ErrorDetails) -> str:
@@ -192,9 +204,23 @@ def _one_per_union(found: Sequence[_Found]) -> list[_Found]:
     return kept
 
 
+def _in_file(tree: Tree, path: Path) -> Path:
+    """Cut a path where the file is less deep than the model: `size: 8` stands for two sides."""
+    for length in range(1, len(path)):
+        if not isinstance(tree.get(*path[:length]), dict | list):
+            return path[: length - 1] if isinstance(path[length - 1], int) else path[:length]
+    return path
+
+
 def _without_echoes(found: Sequence[_Found]) -> list[_Found]:
-    """Leave out the missing key that a misspelt one beside it already explains."""
-    explained: set[Path] = set()
+    """Leave out what another fault explains.
+
+    That is a missing key with a misspelt one beside it, and a list called too short because its entries
+    were refused.
+    """
+    explained: set[Path] = {item.place.path[:-1] for item in found}
+    found = [item for item in found if item.type != "too_short" or item.place.path not in explained]
+    explained = set()
     kept = []
     for item in found:
         if item.type != "extra_forbidden":

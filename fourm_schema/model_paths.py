@@ -64,20 +64,20 @@ def locate(model: type[BaseModel], location: tuple[str | int, ...]) -> Place:
 
 def keys_at(model: type[BaseModel], data: object, path: Path) -> list[str]:
     """Keys that the mapping at a path may have; empty where it is free or no mapping."""
-    here: list[Annotation] = [model]
-    for step in path:
-        here = [inner for member in _fitting(here, data) for inner in _inside(member, step)]
-        data = child(data, step)
-    return [key for member in _fitting(here, data) if _is_model(member) for key in keys_of(member)]
+    return [key for member in _types_at(model, data, path) if _is_model(member) for key in keys_of(member)]
 
 
 def is_free(model: type[BaseModel], data: object, path: Path) -> bool:
     """Whether the mapping at a path may have keys of any name."""
+    return any(origin_of(member) is dict for member in _types_at(model, data, path))
+
+
+def _types_at(model: type[BaseModel], data: object, path: Path) -> list[Annotation]:
     here: list[Annotation] = [model]
     for step in path:
         here = [inner for member in _fitting(here, data) for inner in _inside(member, step)]
         data = child(data, step)
-    return any(origin_of(member) is dict for member in here)
+    return _fitting(here, data)
 
 
 def keys_of(model: type[BaseModel]) -> list[str]:

@@ -28,8 +28,6 @@ from fourm_schema.value_rules import (
 )
 from fourm_schema.yaml_tree import Path, Tree, shown
 
-_PER_NUMBER = {"ranges": "ranges", "names": "names", "units": "units", "mean": "means", "std": "deviations"}
-
 
 def schema_faults(tree: Tree) -> Iterator[Fault]:
     """Find every broken rule of a schema file."""
@@ -64,10 +62,10 @@ def _common_faults(tree: Tree, path: Path) -> Iterator[Fault]:
         yield tree.fault((*path, "role"), what, shown(role), mend)
     for key in ("derive", "label"):
         origin, here = tree.get(*path, key, "from"), (*path, key, "from")
-        if origin == path[1]:
-            yield tree.fault(here, "must be another modality than itself", shown(origin), nearest("", others))
-        elif isinstance(origin, str) and origin not in others:
-            yield tree.fault(here, "is no modality of this file", shown(origin), nearest(origin, others))
+        if isinstance(origin, str) and origin not in others:
+            what = "must be another modality" if origin == path[1] else "is no modality of this file"
+            mend = nearest(origin, others) if others else "declare the one it comes from"
+            yield tree.fault(here, what, shown(origin), mend)
     if isinstance(entry.get("derive"), dict) and isinstance(entry.get("label"), dict):
         yield tree.fault(
             (*path, "label"), "cannot stand beside derive", mend="keep one of the two", at_key=True
@@ -86,8 +84,8 @@ def _image_faults(tree: Tree, path: Path) -> Iterator[Fault]:
         if size and patch and (size[0] % patch[0] or size[1] % patch[1]):
             what = f"must divide the size, {size[0]} x {size[1]}"
             yield tree.fault((*path, key), what, shown(entry[key]), _near_patch(size, patch))
-    if "pixel_patch" in entry and "pixels" not in ways:
-        mend = "add pixels to shown, or remove it"
+    if "pixel_patch" in entry and "shown" not in entry:
+        mend = "write shown: [pixels, tokens], or remove it"
         yield tree.fault(
             (*path, "pixel_patch"), "does nothing where no pixels are shown", mend=mend, at_key=True
         )
@@ -124,14 +122,14 @@ def _near_patch(size: tuple[int, int], patch: tuple[int, int]) -> str:
 
 def _vector_faults(tree: Tree, path: Path) -> Iterator[Fault]:
     entry, dim = tree.mapping(*path), tree.get(*path, "dim")
-    for key, what in _PER_NUMBER.items():
+    for key in ("ranges", "names", "units", "mean", "std"):
         given = entry.get(key)
         if not isinstance(given, list) or (key == "ranges" and any(is_number(item) for item in given)):
             continue
         if is_count(dim) and len(given) != dim and (len(given) != 1 or key in ("names", "units")):
             allowed = f"one for each of the {dim} numbers"
             one = "" if key in ("names", "units") else ", or one for all"
-            yield tree.fault((*path, key), f"must be {allowed}{one}", f"{len(given)} {what}")
+            yield tree.fault((*path, key), f"must be {allowed}{one}", str(len(given)))
     yield from range_faults(tree, (*path, "ranges"))
     for index, _ in enumerate(tree.items(*path, "ranges")):
         yield from range_faults(tree, (*path, "ranges", index))
@@ -183,6 +181,8 @@ def _vocabulary_faults(tree: Tree) -> Iterator[Fault]:
     for name in declared:
         path: Path = ("vocabularies", name)
         if name not in needs:
+            if any(word not in declared and meant(word, [name]) for word in needs):
+                continue  # a text that names it with a slip is told so
             yield tree.fault(
                 path, "is used by no modality", mend="remove it, or name it in a text", at_key=True
             )

@@ -221,9 +221,15 @@ def override_faults(entry: Modality) -> dict[str, tuple[str, str]]:
             key == "codec" and shown == "tokens" and str(asked).removeprefix(PLUGIN) not in ("", str(asked))
         )
         if asked is not None and asked not in names and not plugin:
-            what = f"{asked!r} is no {key} that this {entry.kind} can have as {shown}"
-            faults[key] = (what, nearest(asked, names).replace("known:", "legal:"))
+            kind = f"an {entry.kind}" if entry.kind == "image" else f"a {entry.kind}"
+            mend = nearest(asked, names).replace("known:", "legal:")
+            faults[key] = (f"cannot be {asked!r} for {kind} shown as {shown}", _for_what(asked) + mend)
     return faults
+
+
+def _for_what(codec: str) -> str:
+    served = [row.can.__name__.replace("_", " ") for row in TABLE if row.codec == codec != "none"]
+    return f"{codec} is for: {served[0]}; " if served else ""
 
 
 def legal_codecs(entry: Modality, shown: Shown) -> tuple[str, ...]:

@@ -121,7 +121,7 @@ def shown(value: object, limit: int = 60) -> str:
     elif isinstance(value, str):
         text = repr(value)
     else:
-        text = json.dumps(value, default=str)
+        text = json.dumps(value).replace("NaN", ".nan").replace("Infinity", ".inf")
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
@@ -132,7 +132,10 @@ def read_tree(text: str) -> Tree:
         root = YAML(typ="safe", pure=True).compose(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        tree.faults.append(_syntax(error.problem or error.context or "unreadable", mark))
+        problem = error.problem or error.context or "unreadable"
+        if error.problem and error.context and error.context_mark is not None:
+            problem += f" ({error.context} from line {error.context_mark.line + 1})"
+        tree.faults.append(_syntax(problem, mark))
     except ReaderError as error:
         before, character = text[: error.position], text[error.position : error.position + 1]
         what = f"the character U+{ord(character or ' '):04X} is not allowed in YAML"
@@ -161,7 +164,7 @@ def _syntax(problem: str, mark: object) -> Fault:
         mend = "put text that holds ': ' in quotes, and check the indentation"
     elif "undefined alias" in problem:
         mend = "declare the anchor (&name) before its alias (*name), or put the text in quotes"
-    elif "single document" in problem:
+    elif "another document" in problem:
         mend = "remove the line '---' and what follows"
     return Fault(dotted(()), f"is not YAML: {problem}", "", mend, line + 1, column + 1)
 
@@ -175,12 +178,12 @@ class _Reader:
 
     def value(self, node: Node, path: Path) -> object:
         self._left -= 1
-        self._tree.values.setdefault(path, _mark(node))
-        if self._left < 0 or len(path) > MAX_DEPTH:
-            limit = f"{MAX_DEPTH} levels deep" if len(path) > MAX_DEPTH else f"{MAX_VALUES:,} values"
-            if not any(limit in fault.what for fault in self._tree.faults):
-                self._fault(path, f"expands to more than {limit}", mend="write it without aliases to itself")
+        if self._left < 0 or len(path) > MAX_DEPTH or self._tree.unreadable:
+            self._give_up(node, path)
             return None
+        if node.start_mark != node.end_mark or not path:
+            # An empty value has no place of its own: its key has.
+            self._tree.values[path] = _mark(node)
         if isinstance(node, ScalarNode):
             return self._scalar(node, path)
         kind = "map" if isinstance(node, MappingNode) else "seq"
@@ -193,7 +196,7 @@ class _Reader:
     def _pairs(self, node: MappingNode, path: Path) -> Iterator[tuple[str, object]]:
         seen: dict[str, Mark] = {}
         for key_node, value_node in node.value:
-            if self._left < 0:
+            if self._tree.unreadable:
                 return
             if not isinstance(key_node, ScalarNode):
                 self._fault_at(_mark(key_node), path, "a key must be one word, not a list or a mapping")
@@ -223,6 +226,19 @@ class _Reader:
             return core_value(text)
         self._bad_tag(node, path)
         return text
+
+    def _give_up(self, node: Node, path: Path) -> None:
+        if not self._tree.unreadable:
+            self._tree.unreadable = True
+            deep = len(path) > MAX_DEPTH
+            what = (
+                f"is nested deeper than {MAX_DEPTH} levels"
+                if deep
+                else f"holds more than {MAX_VALUES:,} values"
+            )
+            self._fault_at(
+                _mark(node), path[:1], what, mend="check the aliases (*name): each repeats all of its anchor"
+            )
 
     def _bad_tag(self, node: Node, path: Path) -> None:
         tag = str(node.tag).replace(_TAG, "!!")
