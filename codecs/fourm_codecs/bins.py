@@ -119,7 +119,7 @@ class BinsCodec:
         Raises:
             CodecError: if a vector has another length, or a number is NaN or out of its range.
         """
-        numbers_ND = read_stack(values, self.modality, (self.dim,))
+        numbers_ND = read_stack(values, self.modality, (self.dim,), self._place)
         low_D, high_D = self._ends
         if self.out_of_range == "error":
             # float32 values may sit one rounding outside an end that float32 cannot hold.
@@ -129,7 +129,7 @@ class BinsCodec:
                 outside_ND,
                 self.modality,
                 lambda place: self._fault(float(numbers_ND[place]), place[1]),
-                axis_names=self._place,
+                name_place=self._place,
             )
         inside_ND = np.clip(numbers_ND, low_D, high_D)
         ids_ND = np.floor((inside_ND - low_D) / self._width_D).astype(np.int64)

@@ -12,7 +12,8 @@ def violations(codec: Codec, values: Sequence[object]) -> list[str]:
     """Say how a codec breaks its law, or what every codec owes, on some values.
 
     Every codec owes: ids in range, in the smallest type and of `token_shape`; the same ids for the same
-    value, alone or in a batch; a value for its own ids.
+    value, alone or in a batch; a value for its own ids; and where lengths differ, an end: ids after it
+    change nothing.
 
     Args:
         codec: any codec.
@@ -37,6 +38,8 @@ def violations(codec: Codec, values: Sequence[object]) -> list[str]:
         return [*faults, f"{len(values)} values came back as {len(decoded)}"]
     for number, (value, back) in enumerate(zip(values, decoded, strict=True)):
         faults += [f"value {number}: {fault}" for fault in codec.law.check(value, back)]
+    if codec.token_shape is None:
+        faults += _end_faults(codec, tokens, decoded)
     if codec.law.keeps_ids:
         faults += _id_faults(codec, tokens, decoded)
     return faults
@@ -55,6 +58,15 @@ def _shape_faults(codec: Codec, tokens: TokenBatch, count: int) -> list[str]:
         if (tokens.lengths != length).any():
             faults.append(f"token_shape says {length} ids, rows have {sorted(set(tokens.lengths.tolist()))}")
     return faults
+
+
+def _end_faults(codec: Codec, tokens: TokenBatch, decoded: Sequence[object]) -> list[str]:
+    doubled = codec.decode(TokenBatch.of([[*row, *row] for row in tokens.rows()], codec.vocab_size))
+    return [
+        f"value {number}: its ids do not say where they end, twice the ids read {longer!r}"
+        for number, (back, longer) in enumerate(zip(decoded, doubled, strict=True))
+        if not np.array_equal(np.asarray(back), np.asarray(longer))
+    ]
 
 
 def _id_faults(codec: Codec, tokens: TokenBatch, decoded: Sequence[object]) -> list[str]:

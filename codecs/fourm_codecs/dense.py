@@ -155,7 +155,7 @@ class DenseView:
         Raises:
             CodecError: if a value has another shape, is not finite, or lies out of its range.
         """
-        numbers = read_stack(values, self.modality, self.shape)
+        numbers = read_stack(values, self.modality, self.shape, self._place)
         if self.ranges is not None:
             low, high = np.asarray(self.ranges, np.float64).T
             if self.out_of_range == "error":

@@ -159,7 +159,7 @@ class LevelsCodec:
                 lambda place: self._fault(float(cells_NHW[place]), float(sorted_V[nearest_NHW[place]])),
             )
         ids_NHW = order_V[nearest_NHW]
-        return TokenBatch.of_grid(ids_NHW.reshape(len(ids_NHW), -1), self.vocab_size)
+        return TokenBatch.of_grid(ids_NHW.reshape(-1, self.height * self.width), self.vocab_size)
 
     def decode(self, tokens: TokenBatch) -> list[Array]:
         """Turn ids into images (H, W): float32, or int64 for a class map.

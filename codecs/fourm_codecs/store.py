@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cattrs
+import cattrs.errors
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
@@ -202,8 +203,8 @@ def _vocabulary_from_bytes(content: bytes, where: str) -> WordVocabulary:
         return _CONVERTER.structure(found.get("vocabulary"), WordVocabulary)
     except CodecError as fault:
         raise CodecError(where, f"holds no sound vocabulary: {fault}") from None
-    # cattrs raises what the fields' types raise; whichever it is, the file is not ours.
-    except (ValueError, TypeError, KeyError, AttributeError, cattrs.BaseValidationError) as fault:
+    # Hooks raise what the fields' types raise; whichever it is, the file is not ours.
+    except (ValueError, TypeError, KeyError, AttributeError, cattrs.errors.ForbiddenExtraKeysError) as fault:
         raise CodecError(
             where, "holds no vocabulary", got=str(fault), mend="it is damaged; train or save it again"
         ) from None

@@ -14,13 +14,22 @@ from fourm_schema.errors import CodecError
 Float64 = NDArray[np.float64]
 
 
-def read_stack(values: Sequence[object] | Array, modality: str, shape: tuple[int, ...]) -> Float64:
+NamePlace = Callable[[tuple[int, ...]], str]
+
+
+def read_stack(
+    values: Sequence[object] | Array,
+    modality: str,
+    shape: tuple[int, ...],
+    name_place: NamePlace | None = None,
+) -> Float64:
     """Read a batch of arrays of one shape as float64; a channel axis of one may be there or not.
 
     Args:
         values: arrays, PIL pictures or nested lists of numbers.
         modality: whose values they are; errors name it.
         shape: of one value.
+        name_place: place within a value -> its name, for errors; `at [row, column]` when None.
 
     Returns:
         (N, *shape).
@@ -35,20 +44,22 @@ def read_stack(values: Sequence[object] | Array, modality: str, shape: tuple[int
         np.isnan(stack),
         modality,
         lambda place: ("NaN stands for no value", "nan", "give None for an absent value, or fill it in"),
+        name_place,
     )
     return stack
 
 
 def _read(value: object, where: str, shape: tuple[int, ...]) -> Array:
-    wanted = "x".join(map(str, shape))
+    plain = shape[:-1] if len(shape) == 3 and shape[-1] == 1 else shape
+    wanted = "x".join(map(str, plain))
     if value is None:
         raise CodecError(where, "an absent value has no tokens", mend="leave it out of the batch")
     try:
         array = np.asarray(value)
-    except ValueError:
-        raise CodecError(
-            where, f"a value is numbers of shape {wanted}", got="lists of unequal lengths"
-        ) from None
+    except (TypeError, ValueError, RuntimeError) as fault:
+        # Lists of unequal lengths; tensors of another device, or that need a gradient.
+        got = "lists of unequal lengths" if isinstance(value, list | tuple) else str(fault)
+        raise CodecError(where, f"a value is numbers of shape {wanted}", got=got) from None
     if array.dtype.kind not in "biuf":
         raise CodecError(
             where, f"a value is numbers of shape {wanted}", got=f"{type(value).__name__} of {array.dtype}"
@@ -60,15 +71,17 @@ def _read(value: object, where: str, shape: tuple[int, ...]) -> Array:
             where,
             f"a value has shape {wanted}",
             got="x".join(map(str, array.shape)) or "a single number",
-            mend=_reshape(array.shape, shape),
+            mend=_reshape(array.shape, plain),
         )
     return array
 
 
 def _reshape(got: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    if got == wanted[1:]:
+        return "encode takes a batch: put a single value in a list"
     if len(got) == len(wanted) == 3 and got == (wanted[2], *wanted[:2]):
         return "put the channels last"
-    if len(wanted) >= 2 and len(got) >= 2 and got[2:] == wanted[2:]:
+    if len(wanted) >= 2 and len(got) >= 2 and got[2:] in (wanted[2:], (1,)):
         return "resize it, or change `size` in the schema"
     return ""
 
@@ -77,7 +90,7 @@ def refuse_where(
     wrong: NDArray[np.bool_],
     modality: str,
     say: Callable[[tuple[int, ...]], tuple[str, str, str]],
-    axis_names: Callable[[tuple[int, ...]], str] | None = None,
+    name_place: NamePlace | None = None,
 ) -> None:
     """Raise for the first wrong number of a batch, if there is one.
 
@@ -85,7 +98,7 @@ def refuse_where(
         wrong: (N, *shape).
         modality: whose values they are.
         say: place in the batch -> what is wrong, what was found, how to mend it.
-        axis_names: place within a value -> its name; `[row, column]` when None.
+        name_place: place within a value -> its name; `at [row, column]` when None.
 
     Raises:
         CodecError: naming the value's number in the batch and the place within it.
@@ -93,7 +106,7 @@ def refuse_where(
     if not wrong.any():
         return
     place = tuple(int(i) for i in np.argwhere(wrong)[0])
-    inner = axis_names(place[1:]) if axis_names else f"at {list(place[1:])}"
+    inner = name_place(place[1:]) if name_place else f"at {list(place[1:])}"
     what, got, mend = say(place)
     raise CodecError(f"{modality}, value {place[0]} {inner}", what, got=got, mend=mend)
 

@@ -74,7 +74,7 @@ class WordVocabulary:
             raise CodecError(
                 name,
                 f"size {size} leaves no room for words after {special.size} special ids",
-                mend=f"set size to 256 or more, at least {special.size + 2}",
+                mend=f"raise it to {special.size + 2} or more",
             )
         split = splitter(lowercase)
         counts: Counter[str] = Counter()

@@ -45,7 +45,7 @@ class WordPieceCodec:
             raise CodecError(
                 modality,
                 f"its vocabulary {entry.vocabulary!r} is not trained yet",
-                mend="train it on the dataset's texts (`fourm data encode` does so), or pass vocabularies=",
+                mend="train it (`fourm codec train`) and pass it: vocabularies={name: vocabulary}",
             )
         return cls(modality, parts.vocabulary, entry.max_tokens, entry.out_of_range, entry)
 
@@ -74,6 +74,8 @@ class WordPieceCodec:
         Raises:
             CodecError: if a value is no string, or has more than `max_tokens` ids and is not to be cut.
         """
+        if isinstance(values, str):
+            raise CodecError(self.modality, "encode takes a batch", got="one string", mend="put it in a list")
         texts = [self._text(value, number) for number, value in enumerate(values)]
         rows: list[list[int]] = []
         for number, pieces in enumerate(self.vocabulary.pieces_of(texts)):

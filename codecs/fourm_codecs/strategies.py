@@ -1,0 +1,96 @@
+"""Hypothesis strategies for the values of a declared modality: what a codec's law must hold on.
+
+They reach the ends of each range, every level and class, and texts that spell special tokens. Needs the
+extra `test`.
+"""
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from fourm_codecs.base import Array
+from fourm_schema.errors import CodecError
+from fourm_schema.modality import Categorical, Continuous, Direction, Image, Modality, Set, Text, Vector
+
+LARGEST = 1e6
+"""Largest number drawn where the schema names no range."""
+
+_LITERALS = (
+    "[PAD]",
+    "[UNK]",
+    "[SOS]",
+    "[EOS]",
+    "[S_0]",
+    "[S_1]",
+    "##a",
+    "\u2047",
+    " \t\n",
+    "it's",
+    "-",
+    "İ",
+    "é",
+)
+
+
+def values(entry: Modality) -> st.SearchStrategy[object]:
+    """Values that a modality can hold.
+
+    Raises:
+        CodecError: for a set, which has no values yet.
+    """
+    if isinstance(entry, Image):
+        return _images(entry)
+    if isinstance(entry, Vector):
+        return _vectors(entry)
+    if isinstance(entry, Text):
+        return _texts(entry.max_tokens)
+    assert isinstance(entry, Set), "there is no fifth kind"
+    raise CodecError("set", "sets are described but not yet encoded")
+
+
+def _images(entry: Image) -> st.SearchStrategy[object]:
+    shape = entry.size if entry.channels == 1 else (*entry.size, entry.channels)
+    cell = entry.cell
+    if isinstance(cell, Categorical):
+        elements = st.integers(0, cell.class_count - 1)
+        return st.sampled_from([np.int64, np.uint16]).flatmap(
+            lambda dtype: arrays(dtype, shape, elements=elements)
+        )
+    if isinstance(cell, Continuous) and cell.levels is not None:
+        table = np.linspace(*cell.range, cell.levels)
+        places = arrays(np.int64, shape, elements=st.integers(0, cell.levels - 1))
+        dtypes = [np.float64, np.float32, *([np.int64] if (table == table.round()).all() else [])]
+        return st.tuples(places, st.sampled_from(dtypes)).map(lambda drawn: table[drawn[0]].astype(drawn[1]))
+    if isinstance(cell, Continuous):
+        return arrays(np.float64, shape, elements=_within(*cell.range))
+    if isinstance(cell, Direction):
+        return arrays(np.float64, shape, elements=_within(-1.0, 1.0), fill=st.nothing()).map(_of_length_one)
+    return arrays(np.float64, shape, elements=_within(-LARGEST, LARGEST))
+
+
+def _vectors(entry: Vector) -> st.SearchStrategy[object]:
+    ranges = entry.range_of_each or ((-LARGEST, LARGEST),) * entry.dim
+    numbers = st.tuples(*(_within(low, high) for low, high in ranges))
+    return st.tuples(numbers, st.sampled_from([np.float64, np.float32])).map(
+        lambda drawn: np.asarray(drawn[0], drawn[1])
+    )
+
+
+def _texts(max_tokens: int) -> st.SearchStrategy[object]:
+    # A character comes to one token at most, except that canonical decomposition makes up to four of it.
+    narrow = st.text(st.characters(max_codepoint=127), max_size=max_tokens - 1)
+    wide = st.text(max_size=(max_tokens - 1) // 4)
+    spelled = st.lists(st.sampled_from(_LITERALS), max_size=(max_tokens - 1) // 5).map("".join)
+    return st.one_of(narrow, wide, spelled)
+
+
+def _within(low: float, high: float) -> st.SearchStrategy[float]:
+    return st.one_of(st.sampled_from([low, high]), st.floats(low, high))
+
+
+def _of_length_one(image_HW3: Array) -> Array:
+    vectors_HW3 = image_HW3.astype(np.float64)
+    length_HW1 = np.linalg.norm(vectors_HW3, axis=-1, keepdims=True)
+    up = np.array([0.0, 0.0, 1.0])
+    directions: Array = np.where(length_HW1 > 1e-3, vectors_HW3 / np.maximum(length_HW1, 1e-3), up)
+    return directions
