@@ -3,7 +3,9 @@
 A draw is a pure function of a key and a counter. The key comes from (seed, epoch, sample id, purpose,
 stream name), so a sample's mask is the same in any batch, on any rank, after any crash, and on any
 version of NumPy, which promises no streams of its own across versions. Only integer arithmetic modulo
-2^64 happens before a number becomes a float; the vectors that tests pin are part of the interface.
+2^64 happens before a number becomes a float; the vectors that tests pin are part of the interface. What
+comes after, `log` and `cos`, may differ in the last bit between two kinds of CPU; results are rounded down
+to token counts, so that one mask in some 10^12 differs.
 
 Sources:
     mixer      Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators", section 3
