@@ -41,6 +41,7 @@ def _converter() -> Converter:
 
     for kind, accepted in ((int, ()), (str, ()), (bool, ()), (float, (int,))):
         exact(kind, *accepted)
+    converter.register_structure_hook_func(lambda kind: kind is object, lambda value, _: value)
     return converter
 
 

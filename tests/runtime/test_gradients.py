@@ -1,0 +1,116 @@
+"""Claims about the global step: however it is split, it is one step with one gradient."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from fourm_runtime.data.order import Order
+from fourm_runtime.training.gradients import FlatGradients
+from tests.runtime.small_run import ROWS, own_process, step_gradients
+
+Named = dict[str, torch.Tensor]
+
+
+@pytest.fixture(scope="module")
+def whole() -> tuple[Named, torch.Tensor, list[int]]:
+    """Gradient, loss sums and rows of 64 samples in one micro-batch, on one rank."""
+    gradients, losses, source, batches = step_gradients()
+    assert batches == 1
+    return gradients, losses.sums, source.asked[0]
+
+
+def assert_same(found: Named, expected: Named) -> None:
+    """Equal to 1e-6 of each tensor's largest entry; a gradient that is zero everywhere must be so exactly."""
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        error = (found[name] - gradient).abs().max() if gradient.numel() else torch.zeros(())
+        assert error <= 1e-6 * (gradient.abs().max() if gradient.numel() else 0), name
+
+
+def test_every_parameter_gets_a_gradient(whole: tuple[Named, torch.Tensor, list[int]]) -> None:
+    """The comparison below would pass on parameters that nothing reaches: only empty tables may be zero."""
+    zero = {name for name, gradient in whole[0].items() if not gradient.any()}
+
+    assert zero == {"tables.registers"}
+
+
+def test_micro_batches_add_up_to_the_whole_step(whole: tuple[Named, torch.Tensor, list[int]]) -> None:
+    """4 x 16 samples of static shape give the gradient of 1 x 64: losses are sums, counts are global."""
+    gradients, losses, source, batches = step_gradients(capacity=(160, 140))
+
+    assert batches >= 4
+    assert source.asked[0] == whole[2]
+    assert_same(gradients, whole[0])
+    torch.testing.assert_close(losses.sums, whole[1], rtol=1e-12, atol=0)
+
+
+def test_ranks_add_up_to_the_whole_step(
+    whole: tuple[Named, torch.Tensor, list[int]], tmp_path: Path, root: Path
+) -> None:
+    """2 ranks x 32 samples, two real processes under gloo: each holds the gradient of the 64."""
+    outs = [tmp_path / f"rank{rank}.safetensors" for rank in range(2)]
+    meeting = str(tmp_path / "rendezvous")
+    ranks = [own_process(root, "rank", meeting, str(rank), "2", str(out)) for rank, out in enumerate(outs)]
+    assert [process.wait(timeout=120) for process in ranks] == [0, 0]
+
+    first, second = (load_file(out) for out in outs)
+    for found in (first, second):
+        torch.testing.assert_close(found.pop("sums"), whole[1], rtol=1e-12, atol=0)
+        norm = torch.linalg.vector_norm(torch.stack([g.norm() for g in whole[0].values()]))
+        torch.testing.assert_close(found.pop("norm"), norm, rtol=1e-9, atol=0)
+    assert first.pop("rows").tolist() + second.pop("rows").tolist() == whole[2]
+    assert_same(first, whole[0])
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_ranks_see_the_samples_of_one_process_in_the_same_order(size: int) -> None:
+    """A run may go on with another number of machines: positions are cut, never dealt."""
+    order = Order(ROWS, seed=7)
+    alone = np.concatenate([order.step(step, 64)[1] for step in range(4)])
+    shared = np.concatenate(
+        [order.step(step, 64, rank, size)[1] for step in range(4) for rank in range(size)]
+    )
+
+    assert np.array_equal(alone, shared)
+
+
+def test_gradients_live_in_one_buffer_and_keep_their_shapes() -> None:
+    """Summing over ranks and clipping touch one tensor, and autograd still adds into each parameter's own."""
+    weights = [torch.nn.Parameter(torch.ones(shape)) for shape in [(3, 5), (7,), (0, 4)]]
+    gradients = FlatGradients(weights)
+    gradients.clear()
+    sum((weight * (place + 1)).sum() for place, weight in enumerate(weights)).backward()  # type: ignore[union-attr]  # a tensor: the sum of three
+
+    assert len(gradients.buffers) == 1
+    assert [float(view.sum()) for view in gradients.views] == [15.0, 14.0, 0.0]
+    assert weights[0].grad is not None
+    assert weights[0].grad.data_ptr() == gradients.buffers[0].data_ptr()
+    assert float(gradients.norm()) == pytest.approx((15 + 4 * 7) ** 0.5)
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(1.0, 1.0), (100.0, 10.0)])
+def test_clipping_shortens_long_gradients_and_leaves_short_ones(limit: float, expected: float) -> None:
+    weight = torch.nn.Parameter(torch.zeros(4))
+    gradients = FlatGradients([weight])
+    gradients.clear()
+    assert weight.grad is not None
+    weight.grad.fill_(5.0)
+    before = gradients.norm()
+    gradients.clip(before, limit)
+
+    assert float(before) == 10.0
+    assert float(gradients.norm()) == pytest.approx(expected, rel=1e-5)
+
+
+def test_reduction_visits_every_number_once() -> None:
+    """Buckets tile the buffer, whatever its length."""
+    gradients = FlatGradients(
+        [torch.nn.Parameter(torch.zeros(9_000_000)), torch.nn.Parameter(torch.zeros(5))]
+    )
+    gradients.reduce(lambda bucket: bucket.add_(1))
+
+    assert all(bool((buffer == 1).all()) for buffer in gradients.buffers)
