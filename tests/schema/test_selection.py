@@ -1,0 +1,170 @@
+"""The selection table: each stream gets what its row says, and overrides say that they were asked for."""
+
+import pytest
+
+from fourm_schema.errors import PlanError
+from fourm_schema.explain import explain_rows
+from fourm_schema.load import parse_schema
+from fourm_schema.plan import Stream
+from fourm_schema.resolve import LEARNED_VOCAB_SIZES, require_runnable, resolve
+from fourm_schema.select import ASKED, EMBEDDINGS, LEARNED_CODECS, POSITIONS, TABLE
+from tests.schema.schema_samples import DIGITS, EVERYTHING, schema_of
+
+CELL = "cell: {type: continuous, range: [0, 16], levels: %d}"
+
+
+def only_stream(entry: str) -> Stream:
+    """The token stream (or the only one) of a modality."""
+    return resolve(schema_of(a=entry)).stream("a")
+
+
+@pytest.mark.parametrize(
+    ("entry", "codec", "embedding", "positions"),
+    [
+        (f"kind: image, size: 16, patch: 1, {CELL % 256}", "levels", "table", "sincos-2d"),
+        (f"kind: image, size: 16, patch: 1, {CELL % 257}", "vit-fsq", "table", "sincos-2d"),
+        (f"kind: image, size: [16, 17], patch: 1, {CELL % 2}", "vit-fsq", "table", "sincos-2d"),
+        (f"kind: image, size: 16, patch: 2, {CELL % 2}", "vit-fsq", "table", "sincos-2d"),
+        (f"kind: image, size: 16, patch: 1, shown: [pixels], {CELL % 2}", "none", "linear", "sincos-2d"),
+        ("kind: image, size: 8, patch: 1, cell: {type: direction}", "vit-fsq", "table", "sincos-2d"),
+        (
+            "kind: image, size: 8, patch: 1, cell: {type: categorical, classes: 9}",
+            "levels",
+            "table",
+            "sincos-2d",
+        ),
+        (
+            "kind: image, size: 32, patch: 4, cell: {type: categorical, classes: 9}",
+            "vit-class-fsq",
+            "table",
+            "sincos-2d",
+        ),
+        (
+            "kind: image, size: 8, patch: 1, cell: {type: features, channels: 1}",
+            "vit-feature-fsq",
+            "table",
+            "sincos-2d",
+        ),
+        ("kind: vector, dim: 32, ranges: [0, 1]", "bins", "table", "learned-1d"),
+        ("kind: vector, dim: 33, ranges: [0, 1]", "mlp-pq", "table", "learned-1d"),
+        ("kind: vector, dim: 2", "mlp-pq", "table", "learned-1d"),
+        ("kind: vector, dim: 2, shown: [values]", "none", "linear", "sincos-1d"),
+        ("kind: set, max_items: 1, fields: {f: {type: box}}", "grammar", "table", "sincos-1d"),
+        ("kind: text, vocabulary: words, max_tokens: 8", "wordpiece", "table", "sincos-1d"),
+    ],
+)
+def test_each_kind_of_entry_gets_its_row(entry: str, codec: str, embedding: str, positions: str) -> None:
+    """The edges of every condition: 256 levels, 256 cells, 32 numbers are in, one more is out."""
+    stream = only_stream(entry)
+
+    assert (stream.codec, stream.embedding, stream.positions) == (codec, embedding, positions)
+    assert stream.because[0] in {row.because for row in TABLE}
+    assert stream.because[1:] == (EMBEDDINGS[embedding], POSITIONS[positions])
+
+
+@pytest.mark.parametrize(
+    ("entry", "field", "value"),
+    [
+        ("kind: vector, dim: 40, ranges: [0, 1], codec: bins", "codec", "bins"),
+        (f"kind: image, size: 32, patch: 1, codec: levels, {CELL % 300}", "codec", "levels"),
+        (f"kind: image, size: 8, patch: 1, codec: vit-fsq, {CELL % 3}", "codec", "vit-fsq"),
+        ('kind: vector, dim: 3, codec: "plugin:mine", vocab_size: 77', "codec", "plugin:mine"),
+        (f"kind: image, size: 8, patch: 1, positions: learned-1d, {CELL % 3}", "positions", "learned-1d"),
+        ("kind: text, vocabulary: words, max_tokens: 8, embedding: table", "embedding", "table"),
+    ],
+)
+def test_what_the_file_asks_for_is_taken_and_said_to_be_asked_for(entry: str, field: str, value: str) -> None:
+    """Who reads `fourm explain` must see which choices were the author's."""
+    stream = only_stream(entry)
+
+    assert getattr(stream, field) == value
+    assert stream.because[("codec", "embedding", "positions").index(field)] == ASKED
+
+
+def test_an_override_of_the_codec_leaves_the_dense_stream_alone() -> None:
+    """Pixels go in as they are, whatever turns them into tokens; positions hold for both."""
+    image = f"kind: image, size: 8, patch: 1, shown: [pixels, tokens], {CELL % 3}"
+    entry = f"{image}, codec: vit-fsq, positions: sincos-1d"
+    plan = resolve(schema_of(a=entry))
+
+    assert [(stream.codec, stream.positions) for stream in plan.streams] == [
+        ("none", "sincos-1d"),
+        ("vit-fsq", "sincos-1d"),
+    ]
+
+
+def test_a_plugin_codec_says_its_own_vocabulary_size() -> None:
+    assert only_stream('kind: vector, dim: 3, codec: "plugin:mine", vocab_size: 77').vocab_size == 77
+
+
+def test_every_learned_codec_has_a_vocabulary_size() -> None:
+    """A row added to the table without one would fail only when some user meets it."""
+    assert set(LEARNED_VOCAB_SIZES) == set(LEARNED_CODECS) < {row.codec for row in TABLE}
+
+
+def test_a_plan_of_exact_codecs_can_be_trained() -> None:
+    require_runnable(resolve(parse_schema(DIGITS)))
+
+
+def test_a_plan_names_every_stream_that_cannot_be_trained_yet_and_what_to_declare_instead() -> None:
+    """Described is not the same as trainable: the difference is told before a dataset is built."""
+    plan = resolve(
+        schema_of(
+            boxes="kind: set, max_items: 2, fields: {f: {type: box}}",
+            rgb="kind: image, size: 8, patch: 4, cell: {type: direction}, shown: [pixels, tokens]",
+            dino="kind: vector, dim: 64",
+            caption="kind: text, vocabulary: words, max_tokens: 8",
+        )
+    )
+
+    with pytest.raises(PlanError) as caught:
+        require_runnable(plan)
+
+    assert str(caught.value).splitlines() == [
+        "modalities: 3 streams cannot be trained in this version; ",
+        "  boxes.tokens (codec 'grammar'): sets are described but not yet encoded; "
+        "declare its numbers as a vector, its words as text",
+        "  rgb.tokens (codec 'vit-fsq'): learned codecs come later; use patch: 1 with few levels or classes "
+        "for exact tokens, or shown: [pixels] as an input only",
+        "  dino.tokens (codec 'mlp-pq'): learned codecs come later; give ranges with codec: bins, "
+        "or shown: [values] as an input only",
+    ]
+
+
+def test_an_axis_is_refused_with_what_to_do_instead() -> None:
+    """The key is reserved so that files written today keep their meaning."""
+    with pytest.raises(PlanError) as caught:
+        resolve(schema_of(wind="kind: vector, dim: 2, axes: {time: 8}"))
+
+    assert str(caught.value) == (
+        "modalities.wind.axes: repeating a modality along an axis is reserved for a later release; "
+        "got {'time': 8}; remove axes; declare one modality per step, or put the steps into a vector"
+    )
+
+
+def test_explain_has_a_row_for_each_stream_in_words() -> None:
+    """What `fourm explain` prints."""
+    rows = {row.stream: row for row in explain_rows(resolve(parse_schema(DIGITS)))}
+
+    assert list(rows) == ["digit.pixels", "digit.tokens", "strokes.tokens", "shape.tokens", "caption.tokens"]
+    assert (rows["digit.pixels"].tokens, rows["digit.pixels"].vocabulary) == (
+        "16 (4 x 4)",
+        "- (4 numbers per token)",
+    )
+    assert (rows["digit.tokens"].tokens, rows["digit.tokens"].vocabulary) == ("64 (8 x 8)", "17 ids")
+    assert (rows["shape.tokens"].tokens, rows["shape.tokens"].role) == ("6", "both")
+    assert (rows["caption.tokens"].tokens, rows["caption.tokens"].vocabulary) == (
+        "at most 16",
+        "words (128 ids)",
+    )
+
+
+def test_everything_the_language_can_say_resolves_and_explains() -> None:
+    """Sets and learned codecs are described in full even where they cannot be trained."""
+    plan = resolve(parse_schema(EVERYTHING))
+
+    assert len(explain_rows(plan)) == len(plan.streams) == 12
+    assert plan.stream("boxes").length == 20 * (4 + 1 + 1 + 1 + 1 + 2 + 2 + 3 + 16 + 8) + 1
+    assert plan.stream("boxes").vocabulary == "words"
+    assert plan.stream("land").grid == (14, 7)
+    assert plan.stream("dino").length == 16
