@@ -4,7 +4,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -203,6 +204,30 @@ def test_an_existing_dataset_is_overwritten_only_when_asked(tmp_path: Path) -> N
         Dataset.create(tmp_path / "notes", SCHEMA, overwrite=True)
 
 
+def test_a_failed_overwrite_keeps_what_was_there(tmp_path: Path) -> None:
+    Dataset.create(tmp_path / "a.lance", SCHEMA, samples(5))
+    with pytest.raises(DataError, match=r"row 0: gives no modality at all"):
+        Dataset.create(tmp_path / "a.lance", SCHEMA, [{}], overwrite=True)
+
+    assert Dataset.open(tmp_path / "a.lance").rows == 5
+
+
+def test_a_modality_cannot_take_a_column_of_ours(tmp_path: Path) -> None:
+    schema = parse_schema(YAML + "  sample: {kind: vector, dim: 1, ranges: [0, 9]}\n")
+    with pytest.raises(
+        DataError, match=r"modalities\.sample: is the name of a column that every dataset has"
+    ):
+        Dataset.create(tmp_path / "a.lance", schema)
+    assert not (tmp_path / "a.lance").exists()
+
+
+def test_the_path_may_hold_any_character(tmp_path: Path) -> None:
+    dataset, _ = encoded(tmp_path / "my data #1 50%25 ü.lance", 5)
+
+    assert Dataset.open(dataset.path).rows == 5
+    assert [path.name for path in tmp_path.iterdir()] == ["my data #1 50%25 ü.lance"]
+
+
 def test_opening_what_is_not_there_says_so(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"b\.lance: is no dataset; create it with: fourm data import"):
         Dataset.open(tmp_path / "b.lance")
@@ -337,6 +362,62 @@ def test_an_interrupted_encoding_goes_on_where_it_was(tmp_path: Path) -> None:
     assert columns(dataset) == columns(whole)
 
 
+def at_once(*works: Callable[[], object]) -> None:
+    """Run each in a thread of its own; the first fault is raised."""
+    with ThreadPoolExecutor(len(works)) as threads:
+        for future in [threads.submit(work) for work in works]:
+            future.result()
+
+
+def test_samples_appended_at_once_are_numbered_apart(tmp_path: Path) -> None:
+    path = Dataset.create(tmp_path / "a.lance", SCHEMA).path
+    at_once(*[lambda: Dataset.open(path).append(samples(7))] * 5)
+
+    assert raw(Dataset.open(path), "sample") == list(range(35))
+
+
+def test_two_may_encode_while_a_third_appends(tmp_path: Path) -> None:
+    """Nothing is lost, nothing is encoded twice over, and what came late is left for the next time."""
+    path = tmp_path / "a.lance"
+    codecs = codecs_of(
+        SCHEMA, Dataset.create(path, SCHEMA, samples(200), rows_per_fragment=40).texts("caption")
+    )
+
+    def encode() -> None:
+        Dataset.open(path).encode(codecs)
+
+    at_once(encode, encode, lambda: Dataset.open(path).append(samples(50, seed=1)))
+    dataset = Dataset.open(path)
+    assert {status.encoded_rows for status in dataset.status(codecs).streams} <= {200, 250}
+    dataset.encode(codecs)
+    apart = Dataset.create(tmp_path / "b.lance", SCHEMA, [*samples(200), *samples(50, seed=1)])
+    apart.encode(codecs)
+    assert columns(dataset) == columns(apart)
+
+
+def test_compaction_keeps_tokens_and_the_order_of_rows(tmp_path: Path) -> None:
+    dataset, codecs = encoded(tmp_path / "a.lance")
+    before = columns(dataset)
+    dataset.arrow.optimize.compact_files()
+    compacted = Dataset.open(dataset.path)
+
+    assert len(compacted.arrow.get_fragments()) == 1
+    assert {status.state for status in compacted.status(codecs).streams} == {"encoded"}
+    assert columns(compacted) == before
+
+
+def test_ids_for_a_fragment_that_is_gone_are_refused(tmp_path: Path) -> None:
+    dataset, _ = encoded(tmp_path / "a.lance")
+    leaf = store.leaf_field(dataset.arrow, "digit__tokens")
+    values = dataset.arrow.to_table(columns=["digit__tokens"]).slice(0, 100).combine_chunks().to_batches()[0]
+    dataset.arrow.optimize.compact_files()
+
+    with pytest.raises(DataError, match=r"digit__tokens: was rewritten meanwhile; encode again"):
+        store.fill_column(dataset.path, 0, leaf, values)
+    with pytest.raises(DataError, match=r"was rewritten meanwhile"):
+        store.fill_column(dataset.path, 3, leaf + 100, values)
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -411,9 +492,7 @@ def test_a_commit_that_another_writer_came_before_is_repeated(
     dataset.encode({"digit": codecs["digit"]})
     assert dataset.status().streams[0].state == "encoded"
     monkeypatch.setattr(store.LanceDataset, "commit", _always_refuse)
-    with pytest.raises(
-        DataError, match=r"cannot be committed while the dataset is being rewritten; got Retryable"
-    ):
+    with pytest.raises(DataError, match=r"column shape__tokens: cannot be committed; got Retryable"):
         dataset.encode({"shape": codecs["shape"]})
 
 

@@ -231,8 +231,8 @@ class Dataset:
                     raise RowsError(f"{self._path} fragment {fragment.fragment_id}", faults)
                 parts.append(column_of(checked, field.type))
             whole = pa.record_batch([pa.concat_arrays(parts)], schema=pa.schema([field]))
-            dataset = store.fill_column(self._path, dataset, fragment.fragment_id, whole)
-        self._move(dataset)
+            store.fill_column(self._path, fragment.fragment_id, leaf, whole)
+        self._move(store.open_version(self._path))
 
     def encode(
         self,

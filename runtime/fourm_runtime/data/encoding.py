@@ -40,6 +40,7 @@ class StreamStatus:
             has changed since, and the ids mean something else now.
         encoded_rows: rows in fragments that are encoded (absent samples count).
         codec: name of the codec that made the column; empty when missing.
+        codec_hash: `fourm_codecs.store.codec_hash` of it; empty when missing.
         why: for a stale column, what has changed.
     """
 
@@ -47,6 +48,7 @@ class StreamStatus:
     state: State
     encoded_rows: int
     codec: str = ""
+    codec_hash: str = ""
     why: str = ""
 
 
@@ -76,7 +78,7 @@ def status_of(
     elif codec is not None and stamp.codec_hash != codec_hash(codec):
         why = "it was encoded by another codec, or by one with other settings or training"
     state: State = "stale" if why else "encoded" if len(filled) == len(fragments) else "partial"
-    return StreamStatus(stream.name, state, sum(filled), stamp.codec, why)
+    return StreamStatus(stream.name, state, sum(filled), stamp.codec, stamp.codec_hash, why)
 
 
 def stale_error(path: Path, stream: Stream, status: StreamStatus) -> DataError:
@@ -114,6 +116,9 @@ def encode_stream(
     field = token_field(stream, stamp)
     if status.state == "missing":
         dataset = store.add_columns(path, pa.schema([field]))
+        if stamp_of(dataset.schema.field(stream.column)) != stamp:
+            # Another process began the column between our look and our commit.
+            raise stale_error(path, stream, status_of(dataset, schema, stream, codec))
     modality = schema.modalities[stream.modality]
     leaf = store.leaf_field(dataset, stream.column)
     total, done = dataset.count_rows(), status.encoded_rows
@@ -128,7 +133,7 @@ def encode_stream(
                 progress(stream.name, done, total)
         whole = pa.concat_arrays(parts) if parts else pa.array([], field.type)
         batch = pa.record_batch([whole], schema=pa.schema([field]))
-        dataset = store.fill_column(path, dataset, fragment.fragment_id, batch)
+        store.fill_column(path, fragment.fragment_id, leaf, batch)
 
 
 def _raw_batches(fragment: store.LanceFragment, column: str) -> Iterator[tuple[pa.Array, pa.Array]]:

@@ -150,7 +150,16 @@ def stamp_of(field: pa.Field) -> Stamp:
 
 
 def table_schema(schema: Schema) -> pa.Schema:
-    """Columns of a fresh dataset: id, sample number, and one raw column per modality."""
+    """Columns of a fresh dataset: id, sample number, and one raw column per modality.
+
+    Raises:
+        DataError: if a modality takes the name of one of the first two.
+    """
+    for name in (ID, SAMPLE):
+        if name in schema.modalities:
+            raise DataError(
+                f"modalities.{name}", "is the name of a column that every dataset has", mend="rename it"
+            )
     fields = [pa.field(ID, pa.string(), nullable=False), pa.field(SAMPLE, pa.int64(), nullable=False)]
     fields += [raw_field(schema, name) for name in schema.modalities]
     return pa.schema(fields, metadata={_SCHEMA: dump_schema(schema)})

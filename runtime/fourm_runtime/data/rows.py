@@ -212,7 +212,10 @@ def check_value(modality: Modality, value: object, where: str) -> Stored:
         return _check_text(modality, value, where)
     if isinstance(modality, Set):
         return _check_set(modality, value, where)
-    numbers = _read_numbers(modality, value, where)
+    array = _read_array(modality, value, where)
+    if isinstance(modality, Image) and _holds_levels(modality, array):
+        return array.astype(raw_dtype(modality))
+    numbers = _finite(array, where)
     if isinstance(modality, Vector):
         _check_vector(modality, numbers, where)
     elif isinstance(modality.cell, Categorical):
@@ -236,8 +239,8 @@ def check_value(modality: Modality, value: object, where: str) -> Stored:
     return numbers.astype(raw_dtype(modality))
 
 
-def _read_numbers(modality: Image | Vector, value: object, where: str) -> Floats:
-    """Read an array as float64 in the raw shape; a channel axis of one may be there or not."""
+def _read_array(modality: Image | Vector, value: object, where: str) -> NDArray[np.generic]:
+    """Read an array in the raw shape; a channel axis of one may be there or not."""
     shape = raw_shape(modality)
     wanted = "x".join(map(str, shape))
     try:
@@ -257,6 +260,26 @@ def _read_numbers(modality: Image | Vector, value: object, where: str) -> Floats
             got="x".join(map(str, array.shape)) or "a single number",
             mend="put the channels last" if channels_first else "resize it, or change the schema",
         )
+    return array
+
+
+def _holds_levels(modality: Image, array: NDArray[np.generic]) -> bool:
+    """Whether an integer array can be stored as it is: most pictures, spared the way through float64."""
+    cell = modality.cell
+    if array.dtype.kind not in "iu":
+        return False
+    if isinstance(cell, Categorical):
+        low, high = 0.0, cell.class_count - 1.0
+    elif isinstance(cell, Continuous) and has_whole_levels(cell):
+        low, high = cell.range
+        if high - low != (cell.levels or 0) - 1:
+            return False
+    else:
+        return False
+    return bool(low <= array.min() and array.max() <= high)
+
+
+def _finite(array: NDArray[np.generic], where: str) -> Floats:
     numbers = array.astype(np.float64)
     if not np.isfinite(numbers).all():
         place = np.argwhere(~np.isfinite(numbers))[0].tolist()

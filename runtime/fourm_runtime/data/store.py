@@ -9,7 +9,7 @@ import fcntl
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -104,29 +104,34 @@ def commit_rows(
 
 
 def add_columns(path: Path, fields: pa.Schema) -> LanceDataset:
-    """Add columns that are null everywhere; only the manifest is written."""
-    dataset = lance.dataset(str(path))
-    dataset.add_columns(fields)
-    return lance.dataset(str(path))
+    """Add columns that are null everywhere; only the manifest is written. Those that are there stay."""
+
+    def change(dataset: LanceDataset) -> None:
+        missing = [field for field in fields if field.name not in dataset.schema.names]
+        if missing:
+            dataset.add_columns(pa.schema(missing))
+
+    return _commit(path, f"{path} columns {', '.join(fields.names)}", change)
 
 
 def drop_column(path: Path, column: str) -> LanceDataset:
     """Take a column out of the latest version; older versions keep it."""
-    dataset = lance.dataset(str(path))
-    dataset.drop_columns([column])
-    return lance.dataset(str(path))
+
+    def change(dataset: LanceDataset) -> None:
+        if column in dataset.schema.names:
+            dataset.drop_columns([column])
+
+    return _commit(path, f"{path} column {column}", change)
 
 
 def set_metadata(
     path: Path, table: Mapping[str, str], fields: Mapping[str, Mapping[str, str]]
 ) -> LanceDataset:
-    """Merge keys into the dataset's schema metadata and into the metadata of columns."""
-    dataset = lance.dataset(str(path))
+    """Merge keys into the metadata of columns, then into the dataset's schema metadata."""
     if fields:
-        dataset.update_field_metadata({name: dict(keys) for name, keys in fields.items()})
-        dataset = lance.dataset(str(path))
-    dataset.update_schema_metadata(dict(table))
-    return lance.dataset(str(path))
+        columns: dict[str, dict[str, str | None]] = {name: dict(keys) for name, keys in fields.items()}
+        _commit(path, f"{path} column metadata", lambda dataset: dataset.update_field_metadata(columns))
+    return _commit(path, f"{path} metadata", lambda dataset: dataset.update_schema_metadata(dict(table)))
 
 
 def lacks(fragment: LanceFragment, field: int) -> bool:
@@ -135,51 +140,78 @@ def lacks(fragment: LanceFragment, field: int) -> bool:
 
 
 def leaf_field(dataset: LanceDataset, column: str) -> int:
-    """Id of the column's innermost field: the one that the files of a column are filed under."""
-    field = next(field for field in dataset.lance_schema.fields() if field.name() == column)
+    """Id of the column's innermost field: the one its files are filed under; -1 if there is none."""
+    field = next((field for field in dataset.lance_schema.fields() if field.name() == column), None)
+    if field is None:
+        return -1
     while field.children() and not _is_fixed_size(dataset.schema.field(column).type):
         field = field.children()[0]
     return int(field.id())
 
 
-def fill_column(path: Path, dataset: LanceDataset, fragment: int, values: pa.RecordBatch) -> LanceDataset:
+def fill_column(path: Path, fragment: int, field: int, values: pa.RecordBatch) -> LanceDataset:
     """Give one fragment its values of a column, in one commit.
 
     Args:
         path: the dataset's directory.
-        dataset: a version in which the fragment and the column exist.
         fragment: its number.
+        field: the column's innermost field, as `leaf_field` gave it.
         values: one column, a value per row of the fragment.
-
-    A commit that meets another writer's (Lance calls it retryable) is repeated on the latest version. The
-    fragment must still be there: it is gone after a compaction.
 
     Returns:
         the dataset at the version that has the values.
+
+    Raises:
+        DataError: if the fragment or the column was replaced meanwhile (by a compaction, by an encoding of
+            the column anew), or nothing can be written.
     """
     column = values.schema.names[0]
+    where = f"{path} column {column}"
     name = f"{column}-{fragment}-{uuid.uuid4().hex}.lance"
     file = path / "data" / name
-    with LanceFileWriter(str(file), schema=values.schema, version=STORAGE_VERSION) as writer:
-        writer.write_batch(values)
-    for attempt in range(_ATTEMPTS):
-        data = DataFile(name, [leaf_field(dataset, column)], [0], *_FILE_VERSION, file.stat().st_size)
-        group = lance.LanceOperation.DataReplacementGroup(fragment, data)
+    try:
+        with LanceFileWriter(str(file), schema=values.schema, version=STORAGE_VERSION) as writer:
+            writer.write_batch(values)
+    except OSError as error:
+        file.unlink(missing_ok=True)
+        raise DataError(where, "cannot be written", got=_first_line(error)) from error
+    data = DataFile(name, [field], [0], *_FILE_VERSION, file.stat().st_size)
+    group = lance.LanceOperation.DataReplacementGroup(fragment, data)
+
+    def change(dataset: LanceDataset) -> None:
+        there = {other.fragment_id for other in dataset.get_fragments()}
+        if fragment not in there or leaf_field(dataset, column) != field:
+            raise DataError(
+                where,
+                "was rewritten meanwhile",
+                mend="encode again when that has ended; what is encoded stays",
+            )
+        operation = lance.LanceOperation.DataReplacement([group])
+        lance.LanceDataset.commit(str(path), operation, read_version=dataset.version)
+
+    try:
+        return _commit(path, where, change)
+    except DataError:
+        file.unlink(missing_ok=True)
+        raise
+
+
+def _commit(path: Path, where: str, change: Callable[[LanceDataset], object]) -> LanceDataset:
+    """Change the latest version; a commit that another writer came before is repeated on its version."""
+    conflict: OSError | None = None
+    for _ in range(_ATTEMPTS):
         try:
-            operation = lance.LanceOperation.DataReplacement([group])
-            return lance.LanceDataset.commit(str(path), operation, read_version=dataset.version)
+            change(lance.dataset(str(path)))
+            return lance.dataset(str(path))
         except OSError as error:
-            dataset = lance.dataset(str(path))
-            gone = fragment not in {other.fragment_id for other in dataset.get_fragments()}
-            if gone or attempt == _ATTEMPTS - 1:
-                file.unlink(missing_ok=True)
-                raise DataError(
-                    f"{path} column {column}",
-                    "cannot be committed while the dataset is being rewritten",
-                    got=_first_line(error),
-                    mend="encode again when compaction has ended; what is encoded stays",
-                ) from error
-    raise AssertionError("the last attempt returns or raises")
+            conflict = error
+    assert conflict is not None, "every attempt returns or fails"
+    raise DataError(
+        where,
+        "cannot be committed",
+        got=_first_line(conflict),
+        mend="other programs write to this dataset: try again when they have ended; what is committed stays",
+    ) from conflict
 
 
 def _is_fixed_size(kind: pa.DataType) -> bool:
