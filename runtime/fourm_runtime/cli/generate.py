@@ -1,0 +1,243 @@
+"""`fourm generate`: predict modalities from those you have."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fourm_runtime.cli.show import show_json, show_table
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from fourm_runtime.generation.values import Generated
+    from fourm_schema.modality import Image, Modality
+    from fourm_schema.plan import Plan
+    from fourm_schema.schema import Schema
+
+
+def generate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, or of one checkpoint.")],
+    to: Annotated[
+        str,
+        typer.Option("--to", metavar="NAMES", help="Modalities to predict, in order, with commas between."),
+    ],
+    given: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--from",
+            metavar="NAME=VALUE",
+            help="What is given: a text, a file (.npy, .png, ...), or JSON numbers. Repeat for more.",
+        ),
+    ] = None,
+    begun: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--continue", metavar="NAME=TEXT", help="The beginning of a text that is to be predicted."
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", help="Steps of each grid; 1 is all tokens at once. Default: 8.")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option("--temperature", help="0 takes the most likely token. Default: 1.")
+    ] = None,
+    top_k: Annotated[
+        int | None, typer.Option("--top-k", help="Draw among the K most likely ids. Default: among all.")
+    ] = None,
+    top_p: Annotated[
+        float | None,
+        typer.Option("--top-p", help="Draw among the most likely ids that together reach P. Default: all."),
+    ] = None,
+    guidance: Annotated[
+        float | None,
+        typer.Option(
+            "--guidance", help="How much more the inputs count than they did in training. Default: 1."
+        ),
+    ] = None,
+    chain: Annotated[
+        bool, typer.Option("--chain/--independent", help="Each modality also sees those predicted before it.")
+    ] = True,
+    seed: Annotated[int, typer.Option("--seed", help="Same seed, same device: same tokens.")] = 0,
+    count: Annotated[int, typer.Option("--count", min=1, help="How many predictions to draw.")] = 1,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FOLDER", help="Where to write arrays (.npy) and pictures (.png)."),
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")] = "cpu",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON: value, tokens and confidence of each.")
+    ] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say what would be done, and do nothing.")
+    ] = False,
+) -> None:
+    """Predict modalities from those you have.
+
+    The request is checked before the weights are loaded; all its faults are reported at once.
+
+    Example:
+        fourm generate runs/digits --from digit=seven.png --to caption,strokes --seed 1
+    """
+    from fourm_runtime.any_to_any import AnyToAny, compile_all, make_requests
+    from fourm_runtime.checkpoint import SCHEMA, find_checkpoint
+    from fourm_runtime.generation.request import read_targets
+    from fourm_schema.load import load_schema
+    from fourm_schema.resolve import resolve
+
+    schema = load_schema(find_checkpoint(run) / SCHEMA)
+    plan = resolve(schema)
+    inputs = _inputs(schema, plan, given or [], begun or [])
+    targets = [name.strip() for name in to.split(",") if name.strip()]
+    settings = {
+        "steps": steps, "temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance,
+    }  # fmt: skip
+    (compiled,) = compile_all(plan, make_requests(plan, inputs, targets, settings, chain=chain))
+    if explain:
+        print(compiled)
+        return
+    model = AnyToAny.from_pretrained(run, device)
+    wanted = read_targets(targets, plan, settings)
+    made = model.generate([inputs] * count, wanted, chain=chain, seed=seed)
+    if out is not None:
+        _write(out, schema, made)
+    if as_json:
+        show_json([{name: _record(value) for name, value in sample.items()} for sample in made])
+    else:
+        _show(schema, made)
+
+
+def _inputs(schema: "Schema", plan: "Plan", given: Sequence[str], begun: Sequence[str]) -> dict[str, object]:
+    """Values by name, as the command line gives them.
+
+    Raises:
+        RequestError: if one is not written NAME=VALUE, or a name comes twice.
+    """
+    from fourm_runtime.generation.request import Prefix, input_stream
+    from fourm_schema.errors import RequestError
+
+    inputs: dict[str, object] = {}
+    for option, texts in (("--from", given), ("--continue", begun)):
+        for text in texts:
+            name, equals, value = text.partition("=")
+            if not equals or not name:
+                raise RequestError(option, "is written NAME=VALUE", got=repr(text))
+            if name in inputs:
+                raise RequestError(option, f"gives {name} a second time", got=repr(text))
+            stream = input_stream(plan, name)
+            # A name that does not exist is told with all other faults of the request.
+            entry = None if stream is None else schema.modalities[stream.modality]
+            if option == "--continue":
+                inputs[name] = Prefix(value)
+            else:
+                inputs[name] = value if entry is None else _read(name, entry, value)
+    return inputs
+
+
+def _read(name: str, entry: "Modality", text: str) -> object:
+    import json
+
+    from fourm_codecs.plain import from_json
+    from fourm_runtime.data.ingest import read_value
+    from fourm_schema.errors import CodecError, RequestError
+    from fourm_schema.modality import Image, Vector
+
+    if not isinstance(entry, Image | Vector):
+        return text
+    if not text.lstrip().startswith(("[", "{")):
+        return read_value(Path(text), entry, f"--from {name}")
+    try:
+        return from_json(name, entry, json.loads(text))
+    except ValueError as error:
+        raise RequestError(f"--from {name}", "is no JSON", got=str(error), mend="write [1, 2, ...]") from None
+    except CodecError as error:
+        fault = error.faults[0]
+        raise RequestError(f"--from {name}", fault.what, fault.got, fault.mend) from None
+
+
+def _record(made: "Generated") -> dict[str, object]:
+    from fourm_codecs.plain import to_json
+
+    return {
+        "value": to_json(made.value),
+        "tokens": made.tokens.tolist(),
+        "confidence": [round(float(one), 6) for one in made.confidence],
+    }
+
+
+def _show(schema: "Schema", made: "Sequence[Mapping[str, Generated]]") -> None:
+    """Print texts as lines, vectors as tables, small pictures as rows of numbers."""
+    import numpy as np
+
+    from fourm_schema.modality import Vector
+
+    for number, sample in enumerate(made):
+        for name, one in sample.items():
+            title = f"{name} {number}" if len(made) > 1 else name
+            sure = f"(confidence {float(one.confidence.mean()):.2f})"
+            entry = schema.modalities[name]
+            if isinstance(one.value, str):
+                print(f"{title}: {one.value}  {sure}")
+            elif isinstance(entry, Vector):
+                names = entry.names or tuple(str(i) for i in range(entry.dim))
+                units = entry.units or ("",) * entry.dim
+                rows = [
+                    (label, f"{number:.6g}", unit, f"{float(p):.2f}")
+                    for label, number, unit, p in zip(
+                        names, np.asarray(one.value, np.float64), units, one.confidence, strict=True
+                    )
+                ]
+                show_table(title, ("name", "value", "unit", "confidence"), rows)
+            else:
+                size = "x".join(map(str, one.value.shape))
+                print(f"{title}: image {size}  {sure}")
+
+
+def _write(folder: Path, schema: "Schema", made: "Sequence[Mapping[str, Generated]]") -> None:
+    """Write every array, exactly as .npy, and images as .png to look at; texts as .txt."""
+    import numpy as np
+
+    from fourm_schema.modality import Image
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, sample in enumerate(made):
+        for name, one in sample.items():
+            file = folder / f"{name}-{number}"
+            if isinstance(one.value, str):
+                file.with_suffix(".txt").write_text(one.value + "\n", encoding="utf-8")
+                continue
+            np.save(file.with_suffix(".npy"), one.value)
+            entry = schema.modalities[name]
+            if isinstance(entry, Image):
+                _write_picture(file.with_suffix(".png"), entry, np.asarray(one.value))
+
+
+def _write_picture(file: Path, entry: "Image", values: "NDArray[np.generic]") -> None:
+    """Write an image so that it can be seen: ranges are stretched to 0..255, classes are coloured.
+
+    The pixels of a class map's file are its class numbers, so it can be given as an input again.
+    """
+    import colorsys
+
+    import numpy as np
+    from PIL import Image as Pictures
+
+    from fourm_schema.modality import Categorical, Continuous
+
+    if isinstance(entry.cell, Categorical):
+        if entry.cell.class_count > 256:
+            return
+        picture = Pictures.fromarray(values.astype(np.uint8), mode="P")
+        # Hues a golden ratio apart: the first few classes differ most, however many there are.
+        hues = [colorsys.hsv_to_rgb(0.618 * i % 1, 0.6, 0.9 if i else 0.0) for i in range(256)]
+        picture.putpalette([int(255 * channel) for hue in hues for channel in hue])
+    elif entry.channels in (1, 3):
+        numbers = values.astype(np.float64)
+        ends = entry.cell.range if isinstance(entry.cell, Continuous) else (numbers.min(), numbers.max())
+        scaled = (numbers - ends[0]) / ((ends[1] - ends[0]) or 1) * 255
+        picture = Pictures.fromarray(np.clip(np.round(scaled), 0, 255).astype(np.uint8))
+    else:
+        return
+    picture.save(file)
