@@ -107,7 +107,8 @@ class AnyToAny:
             chain: each target also sees those before it; else all see only the inputs.
             seed: same seed and same device: same tokens, whatever the batch size.
             batch_size: samples that are generated side by side.
-            settings: of all targets that do not say otherwise: steps, temperature, top_k, guidance, ...
+            settings: of all targets that do not say otherwise: temperature, top_k, guidance, ... Those of
+                grids (scheme, steps, schedules) pass sequences by.
 
         Returns:
             Modality -> generated value, one mapping per sample.
@@ -116,7 +117,7 @@ class AnyToAny:
             RequestError: if the request cannot be served; it carries every fault, and is raised before
                 anything is computed.
         """
-        requests = make_requests(inputs, targets, settings, chain=chain, seed=seed)
+        requests = make_requests(self.plan, inputs, targets, settings, chain=chain, seed=seed)
         plans = compile_all(self.plan, requests)
         if batch_size < 1:
             raise RequestError("batch_size", "must be 1 or more", got=str(batch_size))
@@ -142,11 +143,12 @@ class AnyToAny:
             RequestError: as `generate`.
         """
         given = inputs if isinstance(inputs, Mapping) else dict.fromkeys(inputs, True)
-        (request,) = make_requests(given, targets, settings, chain=chain)
+        (request,) = make_requests(self.plan, given, targets, settings, chain=chain)
         return str(compile_request(self.plan, request))
 
 
 def make_requests(
+    plan: Plan,
     inputs: Inputs | Sequence[Inputs],
     targets: TargetsLike,
     settings: Mapping[str, object],
@@ -160,7 +162,7 @@ def make_requests(
         RequestError: if a setting is unknown.
     """
     samples = [inputs] if isinstance(inputs, Mapping) else list(inputs)
-    wanted = read_targets(targets, settings)
+    wanted = read_targets(targets, plan, settings)
     return [Request(sample, wanted, chain, seed, index) for index, sample in enumerate(samples)]
 
 

@@ -44,7 +44,7 @@ def compile_(
     plan: Plan, inputs: Sequence[str] | Mapping[str, object], targets: TargetsLike, chain: bool = True
 ) -> GenerationPlan:
     given = inputs if isinstance(inputs, Mapping) else dict.fromkeys(inputs, 1)
-    return compile_request(plan, Request(given, read_targets(targets), chain))
+    return compile_request(plan, Request(given, read_targets(targets, plan), chain))
 
 
 def test_a_chain_says_which_step_feeds_which(plan: Plan) -> None:
@@ -310,19 +310,29 @@ def test_all_faults_of_a_request_are_told_at_once(plan: Plan) -> None:
     assert again.faults == refusal.value.faults
 
 
-def test_a_setting_that_does_not_exist_is_refused() -> None:
+def test_a_setting_that_does_not_exist_is_refused(plan: Plan) -> None:
     with pytest.raises(
         RequestError, match=r"targets\.caption: 'temprature' is no setting; did you mean 'temperature'\?"
     ):
-        read_targets({"caption": {"temprature": 1}})
+        read_targets({"caption": {"temprature": 1}}, plan)
     with pytest.raises(RequestError, match=r"targets: 'step' is no setting; did you mean 'steps'\?"):
-        read_targets(["caption"], {"step": 1})
+        read_targets(["caption"], plan, {"step": 1})
 
 
-def test_settings_of_one_target_win_over_those_of_all() -> None:
+def test_settings_of_one_target_win_over_those_of_all(plan: Plan) -> None:
     first, second, third = read_targets(
-        {"a": {"steps": 2}, "b": {}, "c": {"temperature": 0.0}}, {"steps": 4, "temperature": None}
+        {"digit": {"steps": 2}, "strokes": {}, "answer": {"temperature": 0.0}},
+        plan,
+        {"steps": 4, "temperature": None},
     )
 
     assert (first.steps, second.steps, third.steps) == (2, 4, 4)
     assert (second.temperature, third.temperature) == (1.0, 0.0)
+
+
+def test_settings_of_all_reach_only_those_to_whom_they_mean_something(plan: Plan) -> None:
+    """`--to caption,strokes --steps 4` should not fail because a text has no steps."""
+    caption, strokes = read_targets(["caption", "strokes"], plan, {"steps": 4, "temperature": 0.5})
+
+    assert (caption.steps, strokes.steps) == (None, 4)
+    assert caption.temperature == strokes.temperature == 0.5

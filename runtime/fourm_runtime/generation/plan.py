@@ -4,7 +4,15 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import attrs
 
-from fourm_runtime.generation.request import Prefix, Request, RequestFaults, Scheme, Target
+from fourm_runtime.generation.request import (
+    Prefix,
+    Request,
+    RequestFaults,
+    Scheme,
+    Target,
+    input_stream,
+    target_stream,
+)
 from fourm_runtime.generation.sampling import Sampling
 from fourm_runtime.generation.settings import SettingsCheck
 from fourm_schema.errors import Fault, nearest
@@ -108,21 +116,6 @@ def _runs(counts: tuple[int, ...]) -> str:
         again = runs[-1][0] + 1 if runs and runs[-1][1] == count else 1
         runs[-1:] = [(again, count)] if again > 1 else [*runs[-1:], (1, count)]
     return ", ".join(f"{times} x {count}" if times > 1 else str(count) for times, count in runs)
-
-
-def input_stream(plan: Plan, name: str) -> Stream | None:
-    """Find the stream that a value named so feeds: of a modality, the dense stream if it has one."""
-    named = [s for s in plan.streams if s.name == name]
-    of_modality = [s for s in plan.streams if s.modality == name and s.can_be_input]
-    found = named or sorted(of_modality, key=lambda s: not s.is_dense) or list(plan.of_modality(name))
-    return found[0] if found else None
-
-
-def target_stream(plan: Plan, name: str) -> Stream | None:
-    """Find the stream that a target named so means: of a modality, its token stream."""
-    named = [s for s in plan.streams if s.name == name]
-    found = named or sorted(plan.of_modality(name), key=lambda s: (s.is_dense, not s.can_be_target))
-    return found[0] if found else None
 
 
 def compile_request(plan: Plan, request: Request) -> GenerationPlan:

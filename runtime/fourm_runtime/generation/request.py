@@ -6,6 +6,7 @@ from typing import Literal
 import attrs
 
 from fourm_schema.errors import Fault, RequestError, nearest
+from fourm_schema.plan import Plan, Stream
 
 Scheme = Literal["maskgit", "roar", "autoregressive"]
 SCHEMES: tuple[Scheme, ...] = ("maskgit", "roar", "autoregressive")
@@ -75,6 +76,8 @@ class Target:
 
 
 SETTINGS = tuple(field.name for field in attrs.fields(Target) if field.name != "stream")
+GRID_SETTINGS = ("scheme", "steps", "token_schedule", "temperature_schedule")
+"""Settings that mean nothing to a sequence."""
 
 
 @attrs.frozen
@@ -102,21 +105,37 @@ class Request:
         return {name: value for name, value in self.inputs.items() if value is not None}
 
 
+def input_stream(plan: Plan, name: str) -> Stream | None:
+    """Find the stream that a value named so feeds: of a modality, the dense stream if it has one."""
+    named = [s for s in plan.streams if s.name == name]
+    of_modality = [s for s in plan.streams if s.modality == name and s.can_be_input]
+    found = named or sorted(of_modality, key=lambda s: not s.is_dense) or list(plan.of_modality(name))
+    return found[0] if found else None
+
+
+def target_stream(plan: Plan, name: str) -> Stream | None:
+    """Find the stream that a target named so means: of a modality, its token stream."""
+    named = [s for s in plan.streams if s.name == name]
+    found = named or sorted(plan.of_modality(name), key=lambda s: (s.is_dense, not s.can_be_target))
+    return found[0] if found else None
+
+
 TargetsLike = Sequence[str | Target] | Mapping[str, Mapping[str, object]]
 
 
-def read_targets(targets: TargetsLike, defaults: Mapping[str, object] | None = None) -> tuple[Target, ...]:
+def read_targets(
+    targets: TargetsLike, plan: Plan, defaults: Mapping[str, object] | None = None
+) -> tuple[Target, ...]:
     """Turn names, targets, or a mapping of names to settings into targets.
 
     Args:
         targets: e.g. `["caption", Target("digit", steps=4)]` or `{"caption": {"temperature": 0.3}}`.
-        defaults: settings of those that do not say otherwise; None leaves a setting alone.
+        plan: the streams.
+        defaults: settings of those that do not say otherwise, as far as they mean something to them: a
+            sequence takes no steps. None leaves a setting alone.
 
     Raises:
         RequestError: if a setting is unknown.
-
-    >>> read_targets({"caption": {"temperature": 0.3}})[0].temperature
-    0.3
     """
     given = {name: value for name, value in (defaults or {}).items() if value is not None}
     pairs: list[tuple[str | Target, dict[str, object]]] = (
@@ -125,19 +144,23 @@ def read_targets(targets: TargetsLike, defaults: Mapping[str, object] | None = N
         else [(target, {}) for target in targets]
     )
     faults = [
-        Fault(
-            f"targets.{name}" if name else "targets",
-            f"{setting!r} is no setting",
-            mend=nearest(setting, SETTINGS),
-        )
-        for name, settings in [("", given), *pairs]
+        Fault(where, f"{setting!r} is no setting", mend=nearest(setting, SETTINGS))
+        for where, settings in [("targets", given), *((f"targets.{name}", own) for name, own in pairs)]
         for setting in settings
         if setting not in SETTINGS
     ]
     if faults:
         raise RequestFaults(faults)
     return tuple(
-        # What a setting holds is checked with everything else, in `compile_request`.
-        pair if isinstance(pair, Target) else Target(pair, **{**given, **settings})  # type: ignore[arg-type]
+        pair if isinstance(pair, Target) else _target(pair, given, settings, target_stream(plan, pair))
         for pair, settings in pairs
     )
+
+
+def _target(
+    name: str, defaults: Mapping[str, object], own: Mapping[str, object], stream: Stream | None
+) -> Target:
+    is_sequence = stream is not None and stream.layout == "sequence"
+    fitting = {key: value for key, value in defaults.items() if not (is_sequence and key in GRID_SETTINGS)}
+    # What a setting holds is checked with everything else, in `compile_request`.
+    return Target(name, **{**fitting, **own})  # type: ignore[arg-type]

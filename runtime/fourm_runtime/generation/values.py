@@ -14,8 +14,8 @@ from fourm_codecs.build import build_codec
 from fourm_codecs.dense import DenseView
 from fourm_codecs.wordpiece import WordPieceCodec
 from fourm_runtime.batch import Int32
-from fourm_runtime.generation.plan import GenerationPlan, input_stream
-from fourm_runtime.generation.request import Prefix, Request, RequestFaults
+from fourm_runtime.generation.plan import GenerationPlan
+from fourm_runtime.generation.request import Prefix, Request, RequestFaults, input_stream
 from fourm_runtime.generation.run import Job, Produced
 from fourm_runtime.generation.samples import Tokens
 from fourm_schema.errors import CodecError, Fault
