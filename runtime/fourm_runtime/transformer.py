@@ -63,6 +63,11 @@ class Heads(nn.Module):
         """(T, D) -> (T, H, K)."""
         return x_TD.unflatten(-1, (-1, self.head_dim))
 
+    def normalise(self, norm: nn.Module, x_THK: torch.Tensor) -> torch.Tensor:
+        """Normalise queries or keys, in their own dtype: under autocast a norm answers in float32."""
+        normed: torch.Tensor = norm(x_THK)
+        return normed.to(x_THK.dtype)
+
     def merge(self, out_THK: torch.Tensor) -> torch.Tensor:
         """(T, H, K) -> (T, D), projected."""
         merged: torch.Tensor = self.proj(out_THK.flatten(1))
@@ -79,7 +84,7 @@ class SelfAttention(Heads):
     def project(self, x_TD: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Queries, keys and values, each (T, H, K)."""
         q, k, v = (self.split(part) for part in self.qkv(x_TD).chunk(3, dim=-1))
-        return self.q_norm(q), self.k_norm(k), v
+        return self.normalise(self.q_norm, q), self.normalise(self.k_norm, k), v
 
     def forward(self, x_TD: torch.Tensor, blocks: Blocks) -> torch.Tensor:
         return self.merge(attend(*self.project(x_TD), blocks))
@@ -111,13 +116,12 @@ class CrossAttention(Heads):
 
     def queries(self, x_TD: torch.Tensor) -> torch.Tensor:
         """(T, H, K)."""
-        q: torch.Tensor = self.q_norm(self.split(self.q(x_TD)))
-        return q
+        return self.normalise(self.q_norm, self.split(self.q(x_TD)))
 
     def keys_values(self, context_SD: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values of the context, each (S, H, K)."""
         k, v = (self.split(part) for part in self.kv(context_SD).chunk(2, dim=-1))
-        return self.k_norm(k), v
+        return self.normalise(self.k_norm, k), v
 
     def forward(self, x_TD: torch.Tensor, context_SD: torch.Tensor, routes: Routes) -> torch.Tensor:
         q = self.queries(x_TD)

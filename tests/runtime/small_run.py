@@ -74,8 +74,8 @@ def small_recipe(**changes: object) -> Recipe:
     return Recipe.model_validate(told)
 
 
-def small_codecs(schema: Schema) -> dict[str, StoredCodec]:
-    words = WordVocabulary.train(["one two three four"], "words", 64, resolve(schema).vocabularies[0].special)
+def small_codecs(schema: Schema, text: str = "one two three four") -> dict[str, StoredCodec]:
+    words = WordVocabulary.train([text], "words", 64, resolve(schema).vocabularies[0].special)
     return {name: build_codec(schema, name, {"words": words}) for name in schema.modalities}
 
 

@@ -56,13 +56,11 @@ class StepMetrics:
         if math.isfinite(self.grad_norm) and math.isfinite(self.loss):
             return
         culprits = [name for name, loss in self.losses.items() if not math.isfinite(loss)]
+        cause = f"nor is the loss of {', '.join(culprits)}" if culprits else "though every loss is"
         streams = ", ".join(f"{name} {loss:.4g}" for name, loss in self.losses.items())
         raise TrainingError(
             f"step {self.step}",
-            "the gradient is not finite"
-            + (
-                f"; the loss of {', '.join(culprits)} is not either" if culprits else ", though every loss is"
-            ),
+            f"the gradient is not finite, {cause}",
             got=f"gradient norm {self.grad_norm:.4g}, loss {self.loss:.4g} ({streams})",
             mend=advice or "lower optimizer.lr, lengthen the warm-up, or look at this step's samples",
         )

@@ -36,4 +36,5 @@ class Schedule:
         if step >= self.total:
             return self.floor
         done = (step - self.warmup) / (self.total - self.warmup)
-        return self.floor + (self.peak - self.floor) * 0.5 * (1.0 + math.cos(math.pi * done))
+        share = 0.5 * (1.0 + math.cos(math.pi * done))
+        return self.peak * share + self.floor * (1.0 - share)
