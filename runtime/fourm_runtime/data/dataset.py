@@ -18,6 +18,7 @@ from fourm_runtime.data.layout import (
     ID,
     SAMPLE,
     entry_metadata,
+    raw_bytes,
     raw_field,
     raw_type,
     read_schema,
@@ -32,7 +33,8 @@ from fourm_schema.resolve import resolve
 from fourm_schema.schema import Schema
 
 ROWS_PER_FRAGMENT = 16_384
-"""Rows that are written as one file, and encoded and committed together."""
+BYTES_PER_FRAGMENT = 512 * 2**20
+"""A file holds as many rows as both bounds allow; its tokens are committed together."""
 
 _SCAN_ROWS = 512
 
@@ -77,7 +79,7 @@ class Dataset:
         schema: Schema,
         rows: Iterable[Row] = (),
         overwrite: bool = False,
-        rows_per_fragment: int = ROWS_PER_FRAGMENT,
+        rows_per_fragment: int | None = None,
     ) -> Self:
         """Write a new dataset.
 
@@ -86,7 +88,8 @@ class Dataset:
             schema: what a sample may hold; it is frozen into the dataset.
             rows: mappings {modality: value or None, "id": optional name}; read once, in bounded memory.
             overwrite: make a new version without the samples that are there; old versions stay readable.
-            rows_per_fragment: rows per file, the unit in which encoding is committed.
+            rows_per_fragment: rows per file, the unit in which encoding is committed; None takes 16,384, or
+                fewer where their raw values would be larger than 512 MiB.
 
         Raises:
             DataError: if there is a dataset already, or rows do not fit the schema (all at once, up to 20).
@@ -148,7 +151,7 @@ class Dataset:
         """The Lance dataset, for what this class does not offer."""
         return self._dataset
 
-    def append(self, rows: Iterable[Row], rows_per_fragment: int = ROWS_PER_FRAGMENT) -> int:
+    def append(self, rows: Iterable[Row], rows_per_fragment: int | None = None) -> int:
         """Add samples; their tokens are null until the next `encode`.
 
         Returns:
@@ -341,14 +344,16 @@ def _write(
     path: Path,
     schema: Schema,
     rows: Iterable[Row],
-    rows_per_fragment: int,
+    rows_per_fragment: int | None,
     append_to: store.LanceDataset | None,
 ) -> store.LanceDataset:
     first = 0 if append_to is None else _next_sample(append_to)
+    row_bytes = sum(map(raw_bytes, schema.modalities.values()))
+    size = rows_per_fragment or max(1, min(ROWS_PER_FRAGMENT, BYTES_PER_FRAGMENT // max(row_bytes, 1)))
     checker = Checker(schema, first)
     table = table_schema(schema)
     try:
-        fragments = store.stage(path, checker.batches(rows), table, rows_per_fragment, append_to is not None)
+        fragments = store.stage(path, checker.batches(rows), table, size, append_to is not None)
     except OSError as error:
         raise DataError(str(path), "cannot be written; nothing was stored", got=str(error)) from error
     try:

@@ -16,7 +16,16 @@ from fourm_codecs.base import StoredCodec, TokenBatch, id_dtype
 from fourm_codecs.store import codec_hash
 from fourm_runtime.data import store
 from fourm_runtime.data.columns import Nested, cumulated, is_present, read_fixed, write_fixed, write_nested
-from fourm_runtime.data.layout import ID, Stamp, hash_of, raw_shape, stamp_of, token_field, token_type
+from fourm_runtime.data.layout import (
+    ID,
+    Stamp,
+    hash_of,
+    raw_bytes,
+    raw_shape,
+    stamp_of,
+    token_field,
+    token_type,
+)
 from fourm_schema.errors import CodecError, DataError
 from fourm_schema.modality import Modality, Text
 from fourm_schema.plan import Stream
@@ -28,6 +37,7 @@ Progress = Callable[[str, int, int], None]
 State = Literal["missing", "partial", "encoded", "stale"]
 
 _BATCH_ROWS = 256
+_BATCH_BYTES = 32 * 2**20
 
 
 @attrs.frozen
@@ -121,12 +131,13 @@ def encode_stream(
             raise stale_error(path, stream, status_of(dataset, schema, stream, codec))
     modality = schema.modalities[stream.modality]
     leaf = store.leaf_field(dataset, stream.column)
+    batch_rows = max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(raw_bytes(modality), 1)))
     total, done = dataset.count_rows(), status.encoded_rows
     for fragment in dataset.get_fragments():
         if not store.lacks(fragment, leaf):
             continue
         parts: list[pa.Array] = []
-        for values, ids in _raw_batches(fragment, stream.modality):
+        for values, ids in _raw_batches(fragment, stream.modality, batch_rows):
             parts.append(_encode_batch(modality, stream, codec, values, ids))
             done += len(values)
             if progress is not None:
@@ -136,13 +147,15 @@ def encode_stream(
         store.fill_column(path, fragment.fragment_id, leaf, batch)
 
 
-def _raw_batches(fragment: store.LanceFragment, column: str) -> Iterator[tuple[pa.Array, pa.Array]]:
+def _raw_batches(
+    fragment: store.LanceFragment, column: str, rows: int
+) -> Iterator[tuple[pa.Array, pa.Array]]:
     if fragment.count_rows() != fragment.physical_rows:
         raise DataError(
             f"fragment {fragment.fragment_id}", "has deleted rows, which columns would be shifted by",
             mend="compact the dataset first",
         )  # fmt: skip
-    for batch in fragment.to_batches(columns=[column, ID], batch_size=_BATCH_ROWS):
+    for batch in fragment.to_batches(columns=[column, ID], batch_size=rows):
         yield batch.column(column), batch.column(ID)
 
 

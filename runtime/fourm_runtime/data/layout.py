@@ -10,6 +10,7 @@ the vocabulary. A column's schema entry, and the codec that made a token column,
 """
 
 import json
+import math
 from typing import Final
 
 import attrs
@@ -75,6 +76,13 @@ def raw_dtype(modality: Image | Vector) -> np.dtype[np.generic]:
     return np.dtype(np.float32)
 
 
+def raw_bytes(modality: Modality) -> int:
+    """Bytes of one stored image or vector; 0 for texts and sets, which are short."""
+    if not isinstance(modality, Image | Vector):
+        return 0
+    return math.prod(raw_shape(modality)) * raw_dtype(modality).itemsize
+
+
 def _integer_type(low: int, high: int) -> np.dtype[np.generic]:
     for name in ("uint8", "int8", "uint16", "int16", "uint32", "int32"):
         if np.iinfo(name).min <= low and high <= np.iinfo(name).max:
@@ -99,7 +107,7 @@ def raw_type(modality: Modality) -> pa.DataType:
         return pa.list_(pa.string())
     if isinstance(modality, Set):
         return pa.string()
-    numbers = int(np.prod(raw_shape(modality)))
+    numbers = math.prod(raw_shape(modality))
     return pa.list_(pa.from_numpy_dtype(raw_dtype(modality)), numbers)
 
 

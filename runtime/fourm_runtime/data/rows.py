@@ -5,7 +5,6 @@ the key `id` names the sample. Arrays, PIL pictures and nested lists are equally
 """
 
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
@@ -17,6 +16,7 @@ from fourm_runtime.data.columns import write_fixed
 from fourm_runtime.data.layout import (
     ID,
     has_whole_levels,
+    raw_bytes,
     raw_dtype,
     raw_shape,
     raw_type,
@@ -409,6 +409,5 @@ def _show(number: float | np.floating) -> str:
 
 
 def _rows_per_chunk(schema: Schema) -> int:
-    numeric = [m for m in schema.modalities.values() if isinstance(m, Image | Vector)]
-    row_bytes = sum(math.prod(raw_shape(m)) * raw_dtype(m).itemsize for m in numeric)
+    row_bytes = sum(map(raw_bytes, schema.modalities.values()))
     return max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // max(row_bytes, 1)))
