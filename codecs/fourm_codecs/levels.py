@@ -31,7 +31,7 @@ class LevelsCodec:
         table: (V,) value of each id.
         classes: names of the classes; empty for a continuous image.
         out_of_range: `clip` snaps a value to the nearest level, `error` refuses it; an unknown class
-            has no nearest one and is refused either way.
+            has no nearest one, so class maps refuse it whatever their entry says.
         entry: the schema entry it was built from.
     """
 
@@ -151,7 +151,7 @@ class LevelsCodec:
         sorted_V = self._levels_V[order_V]
         # A cell belongs to the level on whose side of the midpoint it lies.
         nearest_NHW = np.searchsorted((sorted_V[:-1] + sorted_V[1:]) / 2, cells_NHW)
-        if self.categorical or self.out_of_range == "error":
+        if self.out_of_range == "error":
             off_NHW = ~(np.abs(cells_NHW - sorted_V[nearest_NHW]) <= self._tolerance)
             refuse_where(
                 off_NHW,

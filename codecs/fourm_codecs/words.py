@@ -45,7 +45,7 @@ def join(words: Sequence[str]) -> str:
     text: list[str] = []
     for place, word in enumerate(words):
         before = words[place - 1] if place else ""
-        clitic = before == "'" and word in CLITICS and place > 1
+        clitic = before == "'" and word in CLITICS
         if place and word not in NO_SPACE_BEFORE and before not in NO_SPACE_AFTER and not clitic:
             text.append(" ")
         text.append(word)

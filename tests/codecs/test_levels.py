@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image as Picture
 
 from fourm_codecs.base import Array, TokenBatch
 from fourm_codecs.levels import LevelsCodec
 from fourm_schema.errors import CodecError
+from fourm_schema.modality import Image
 
 
 class Tensor:
@@ -33,7 +34,7 @@ def test_ids_are_the_numbers_of_the_levels_row_by_row() -> None:
     [
         np.array([[0, 16], [7, 1]], np.uint8),
         np.array([[0, 16], [7, 1]], np.float32)[..., None],
-        Image.fromarray(np.array([[0, 16], [7, 1]], np.uint8)),
+        Picture.fromarray(np.array([[0, 16], [7, 1]], np.uint8)),
         [[0, 16], [7, 1]],
     ],
     ids=["integers", "channel axis", "picture", "lists"],
@@ -114,6 +115,21 @@ def test_a_class_has_no_nearest_class() -> None:
     assert str(caught.value) == (
         "parts, value 0 at [1, 0]: there is no such class; got 3; known: 0 background, 1 contour, 2 ink"
     )
+
+
+def test_clip_does_not_invent_a_class_either() -> None:
+    entry = Image.model_validate(
+        {
+            "kind": "image",
+            "size": 1,
+            "patch": 1,
+            "cell": {"type": "categorical", "classes": 3},
+            "out_of_range": "clip",
+        }
+    )
+
+    with pytest.raises(CodecError, match="there is no such class; got 3; it has 3 classes"):
+        LevelsCodec.from_entry("parts", entry).encode([[[3]]])
 
 
 def test_class_maps_come_back_as_integers_and_levels_as_floats() -> None:

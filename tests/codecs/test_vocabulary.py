@@ -88,6 +88,13 @@ def test_the_rarest_characters_go_when_ids_do_not_suffice() -> None:
     assert vocabulary.normalise("a b c d") == "a b c ⁇"
 
 
+def test_the_mark_of_unknown_words_is_never_learned() -> None:
+    """Or decoded texts with unknown words would be read back as texts that have this mark."""
+    vocabulary = WordVocabulary.train(["a ⁇ ⁇"], "words", 64, SPECIAL)
+
+    assert vocabulary.pieces_of(["⁇"]) == [[SPECIAL.unknown]]
+
+
 def test_ideographs_and_punctuation_stand_alone() -> None:
     assert stands_alone("中")
     assert stands_alone("-")
