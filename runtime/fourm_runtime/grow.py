@@ -2,7 +2,8 @@
 
 What the old model knew stays bit for bit: its streams give the same logits before the first new step.
 New rows, and the projections of new dense streams, start as `assemble` would start them. A modality that
-the new schema no longer has leaves its rows behind as a hole, so that nothing after them moves.
+the new schema no longer has leaves its rows behind as a hole, so that nothing after them moves; only the
+projection of a removed dense stream is dropped.
 """
 
 from collections.abc import Iterable, Mapping
