@@ -12,7 +12,7 @@ import importlib.metadata
 import logging
 import math
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, cached_property
 from types import ModuleType
 from typing import Any
 
@@ -104,22 +104,27 @@ class Blocks:
                 "queries and keys need equally many blocks, none of negative length",
                 got=f"queries {_shown(q_lengths)}, keys {_shown(k_lengths)}",
             )
-        return cls(tuple(q_lengths), tuple(k_lengths), causal, capacity)
+        return cls(tuple(map(int, q_lengths)), tuple(map(int, k_lengths)), causal, capacity)
 
-    @property
+    @cached_property
     def q_size(self) -> int:
         """T, the query tokens of all blocks."""
         return sum(self.q_lengths)
 
-    @property
+    @cached_property
     def k_size(self) -> int:
         """S, the key tokens of all blocks; in a cache, its rows."""
         return sum(self.k_lengths) if self.capacity is None else self.capacity * len(self.k_lengths)
 
-    @property
+    @cached_property
     def keyless(self) -> bool:
         """Whether some query has no key."""
         return any(q and not k for q, k in zip(self.q_lengths, self.k_lengths, strict=True))
+
+    @cached_property
+    def idle(self) -> bool:
+        """Whether no query has a key: there is nothing to compute."""
+        return not any(q and k for q, k in zip(self.q_lengths, self.k_lengths, strict=True))
 
     def bias(self, device: torch.device) -> object:
         """The xformers bias on a device, built at the first request.
@@ -173,7 +178,7 @@ def attend(q_THK: Tensor, k_SHK: Tensor, v_SHK: Tensor, blocks: Blocks) -> Tenso
         raise BackendError(
             "attention", "a key/value cache has no backward pass", mend="run it under torch.no_grad()"
         )
-    if not any(q and k for q, k in zip(blocks.q_lengths, blocks.k_lengths, strict=True)):
+    if blocks.idle:
         # No kernel is run, but all three stay in the graph: their weights get zero gradients, not none.
         nothing = q_THK[:0] + k_SHK[:0] + v_SHK[:0]
         return F.pad(nothing, (0, 0, 0, 0, 0, len(q_THK)))
@@ -298,7 +303,9 @@ def _check_device(device: torch.device) -> None:
     if not common._built_with_cuda:
         common._built_with_cuda = True
     for dtype in (torch.float32, torch.bfloat16):
-        error = _self_test(device, dtype)
+        # The first call may come from generation, where no gradient is recorded.
+        with torch.inference_mode(False), torch.enable_grad():
+            error = _self_test(device, dtype)
         # `not <`: an error that is not a number must fail too.
         if not error < (1e-4 if dtype is torch.float32 else 3e-2):
             raise BackendError(

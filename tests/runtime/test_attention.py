@@ -430,8 +430,10 @@ def test_a_kernel_behind_the_opened_gate_must_pass_the_self_test(
     """xformers closes its gate when an extension fails to load that attention does not need."""
     common = importlib.import_module("xformers.ops.fmha.common")
     monkeypatch.setattr(common, "_built_with_cuda", False)
-    monkeypatch.setattr(attention, "_self_test", lambda *_: 1e-6)
-    attention._check_device.__wrapped__(torch.device("cuda"))
+    real = attention._self_test
+    monkeypatch.setattr(attention, "_self_test", lambda _, dtype: real(CPU, dtype))
+    with torch.inference_mode():
+        attention._check_device.__wrapped__(torch.device("cuda"))
     assert common._built_with_cuda
 
     monkeypatch.setattr(attention, "_self_test", lambda *_: error)
