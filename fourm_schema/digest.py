@@ -7,29 +7,21 @@ from fourm_schema.modality import Modality
 from fourm_schema.schema import Schema, Wordpiece
 
 # What neither a stored column nor a fitted codec depends on.
-_NOT_OF_THE_VALUE = {
-    "role",
-    "loss_weight",
-    "shown",
-    "embedding",
-    "positions",
-    "source",
-    "derive",
-    "label",
-    "aliases",
-}  # fmt: skip  (a list of names, not of lines)
+_USE = {"role", "loss_weight", "shown", "embedding", "positions"}
+_ORIGIN = {"source", "derive", "label", "aliases"}
 
 
 def schema_hash(schema: Schema) -> str:
     """Hash of all a schema means.
 
     Two files that differ only in comments, layout, descriptions, the order of keys, or in writing a
-    default out, have one hash. The order of the modalities counts: it is the order of the streams.
+    default out, have one hash; a key that a later release adds changes none. The order of the modalities
+    counts: it is the order of the streams.
 
     Returns:
         SHA-256 of the canonical JSON, 64 hexadecimal digits.
     """
-    return _hash(_meaning(schema.model_dump(mode="json", by_alias=True)))
+    return _hash(_meaning(schema.model_dump(mode="json", by_alias=True, exclude_defaults=True)))
 
 
 def entry_hash(entry: Modality, vocabulary: Wordpiece | None = None) -> str:
@@ -45,8 +37,10 @@ def entry_hash(entry: Modality, vocabulary: Wordpiece | None = None) -> str:
     Returns:
         SHA-256 of the canonical JSON, 64 hexadecimal digits.
     """
-    content = _meaning(entry.model_dump(mode="json", by_alias=True, exclude=_NOT_OF_THE_VALUE))
-    return _hash([content, vocabulary and vocabulary.model_dump(mode="json")])
+    content = _meaning(
+        entry.model_dump(mode="json", by_alias=True, exclude=_USE | _ORIGIN, exclude_defaults=True)
+    )
+    return _hash([content, vocabulary and vocabulary.model_dump(mode="json", exclude_defaults=True)])
 
 
 def _meaning(content: object) -> object:

@@ -18,7 +18,8 @@ from fourm_schema.model_faults import model_faults, validate
 from fourm_schema.overrides import apply_overrides
 from fourm_schema.rules import schema_faults
 from fourm_schema.schema import Schema
-from fourm_schema.yaml_tree import Tree, dotted, read_tree
+from fourm_schema.yaml_reader import read_tree
+from fourm_schema.yaml_tree import Tree, dotted
 
 Check = Callable[[Tree], Iterable[Fault]]
 ModelT = TypeVar("ModelT", bound=BaseModel)

@@ -6,7 +6,8 @@ from pydantic import BaseModel
 
 from fourm_schema.errors import Fault, nearest
 from fourm_schema.model_paths import is_free, keys_at
-from fourm_schema.yaml_tree import Path, Tree, dotted, read_tree, shown
+from fourm_schema.yaml_reader import read_tree
+from fourm_schema.yaml_tree import Path, Tree, dotted, shown
 
 
 def apply_overrides(tree: Tree, model: type[BaseModel], overrides: Sequence[str]) -> None:

@@ -100,62 +100,28 @@ def text(entry: Modality, shown: Shown) -> bool:
     return entry.kind == "text"
 
 
+# One row of the table is one or two lines to read.
+# fmt: off
 TABLE: tuple[Row, ...] = (
     Row(image_as_pixels, "none", "linear", "sincos-2d", "pixels go in as they are, nothing is lost"),
-    Row(
-        image_of_few_levels,
-        "levels",
-        "table",
-        "sincos-2d",
-        f"at most {LEVELS_MOST} levels on at most {LEVELS_MOST_CELLS} cells: one exact token per cell",
-        can=image_of_levels,
-    ),
-    Row(
-        image_of_numbers,
-        "vit-fsq",
-        "table",
-        "sincos-2d",
-        "too many values or cells for exact tokens: an autoencoder turns each patch into one",
-    ),
-    Row(
-        image_of_classes,
-        "vit-class-fsq",
-        "table",
-        "sincos-2d",
-        "a class map with too many cells for exact tokens: an autoencoder over class embeddings",
-    ),
-    Row(
-        image_of_features,
-        "vit-feature-fsq",
-        "table",
-        "sincos-2d",
-        "feature vectors are no pixels: an autoencoder after a 1x1 projection",
-    ),
+    Row(image_of_few_levels, "levels", "table", "sincos-2d", can=image_of_levels,
+        because=f"at most {LEVELS_MOST} levels on {LEVELS_MOST_CELLS} cells: one exact token per cell"),
+    Row(image_of_numbers, "vit-fsq", "table", "sincos-2d",
+        "too many values or cells for exact tokens: an autoencoder turns each patch into one"),
+    Row(image_of_classes, "vit-class-fsq", "table", "sincos-2d",
+        "a class map with too many cells for exact tokens: an autoencoder over class embeddings"),
+    Row(image_of_features, "vit-feature-fsq", "table", "sincos-2d",
+        "feature vectors are no pixels: an autoencoder after a 1x1 projection"),
     Row(vector_as_values, "none", "linear", "sincos-1d", "values go in as they are, nothing is lost"),
-    Row(
-        short_vector_with_ranges,
-        "bins",
-        "table",
-        "learned-1d",
-        f"at most {BINS_MOST_NUMBERS} numbers with ranges: one bin each, off by half a bin at most",
-        can=vector_with_ranges,
-    ),
-    Row(
-        vector,
-        "mlp-pq",
-        "table",
-        "learned-1d",
-        f"more than {BINS_MOST_NUMBERS} numbers, or no ranges: a product quantizer learns the codes",
-    ),
-    Row(
-        set_of_records,
-        "grammar",
-        "table",
-        "sincos-1d",
-        "records are written as words under the grammar of their fields",
-    ),
+    Row(short_vector_with_ranges, "bins", "table", "learned-1d", can=vector_with_ranges,
+        because=f"at most {BINS_MOST_NUMBERS} numbers with ranges: one bin each, off by half a bin at most"),
+    Row(vector, "mlp-pq", "table", "learned-1d",
+        f"more than {BINS_MOST_NUMBERS} numbers, or no ranges: a product quantizer learns the codes"),
+    Row(set_of_records, "grammar", "table", "sincos-1d",
+        "records are written as words under the grammar of their fields"),
     Row(text, "wordpiece", "table", "sincos-1d", "words are cut into pieces of the shared vocabulary"),
-)  # fmt: skip  (one row of the table = one or two lines to read)
+)
+# fmt: on
 
 EMBEDDINGS: dict[str, str] = {
     "table": "ids look their vector up in the token table",

@@ -8,7 +8,7 @@ from fourm_schema.load import dump_schema, parse_schema
 from fourm_schema.schema import Schema
 from tests.schema.schema_samples import DIGITS, EVERYTHING, schema_of, schemas
 
-PINNED = "d694c74268eb34b38cccddb7dcd77ceb152eb5c9e802fe4557702954ff03dbef"
+PINNED = "309f476bb10e78d36073650a759ecb773a4bdf55ebb77e745059a68f8097cb41"
 WIND = "kind: vector, dim: 2, ranges: [0, 1]"
 
 

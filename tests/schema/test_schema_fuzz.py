@@ -55,78 +55,17 @@ modalities:
 """,
 )
 
+# Written as running text: it is a list of words, not of lines.
+# fmt: off
 WORDS = (
-    "kind",
-    "size",
-    "patch",
-    "cell",
-    "type",
-    "range",
-    "levels",
-    "shown",
-    "pixels",
-    "tokens",
-    "values",
-    "dim",
-    "bins",
-    "image",
-    "vector",
-    "set",
-    "text",
-    "classes",
-    "fields",
-    "edges",
-    "role",
-    "target",
-    "codec",
-    "levels",
-    "axes",
-    "null",
-    "true",
-    "1",
-    "0",
-    "-1",
-    "1e400",
-    "1e-4",
-    ".inf",
-    ".nan",
-    "99999999999999999999",
-    "0x1F",
-    "0o17",
-    "''",
-    "[",
-    "]",
-    "{",
-    "}",
-    ":",
-    ",",
-    "- ",
-    "&a ",
-    "*a",
-    "!!int ",
-    "!x ",
-    "? ",
-    "| ",
-    "> ",
-    "<<: ",
-    "# ",
-    "'",
-    '"',
-    "%",
-    "---",
-    "...",
-    "\t",
-    "\n",
-    "  ",
-    "\\",
-    '"\\ud800"',
-    "\x00",
-    "\ufeff",
-    "é",
-    "[[[[",
-    "{a: {a: {a: 1}}}",
-    "[1, [2]]",
-)  # fmt: skip  (a list of words, not of lines)
+    "kind", "size", "patch", "cell", "type", "range", "levels", "shown", "pixels", "tokens", "values",
+    "dim", "bins", "image", "vector", "set", "text", "classes", "fields", "edges", "role", "target",
+    "codec", "axes", "mirror", "null", "true", "1", "0", "-1", "1e400", "1e-4", ".inf", ".nan",
+    "99999999999999999999", "0x1F", "0o17", "''", "[", "]", "{", "}", ":", ",", "- ", "&a ", "*a", "!!int ",
+    "!x ", "? ", "| ", "> ", "<<: ", "# ", "'", '"', "%", "---", "...", "\t", "\n", "  ", "\\", '"\\ud800"',
+    "\x00", "\ufeff", "é", "[[[[", "{a: {a: 1}}", "[1, [2]]",
+)
+# fmt: on
 
 
 @dataclass(frozen=True)
@@ -139,7 +78,7 @@ class Edit:
     word: str
 
     def apply(self, text: str) -> str:
-        if self.act in ("delete line", "double line", "swap lines", "indent"):
+        if self.act in LINE_ACTS:
             lines = text.split("\n")
             at, to = int(self.place * len(lines)), int(self.other * len(lines))
             if self.act == "delete line":
@@ -178,18 +117,8 @@ def read(text: str) -> tuple[Schema | None, tuple[Fault, ...]]:
 
 
 FRACTIONS = st.floats(0, 1, exclude_max=True)
-ACTS = (
-    "delete line",
-    "double line",
-    "swap lines",
-    "indent",
-    "replace",
-    "insert",
-    "delete",
-    "swap",
-    "misspell",
-    "splice",
-)  # fmt: skip  (a list of words, not of lines)
+LINE_ACTS = ("delete line", "double line", "swap lines", "indent")
+ACTS = (*LINE_ACTS, "replace", "insert", "delete", "swap", "misspell", "splice")
 EDITS = st.lists(
     st.builds(Edit, st.sampled_from(ACTS), FRACTIONS, FRACTIONS, st.sampled_from(WORDS)),
     min_size=1,
