@@ -41,12 +41,12 @@ lint: $(READY)  ## ruff, mypy --strict, pyright
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 .PHONY: docs
 docs: $(READY)  ## write the generated reference pages and build the site into site/
 	$(BIN)/python docs/generate_reference.py
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 .PHONY: bench
 bench: $(READY)  ## run every benchmark in bench/

@@ -14,6 +14,7 @@ import typer.core
 import typer.main
 
 from fourm_runtime.cli.app import app
+from fourm_runtime.training.recipe import Recipe
 from fourm_schema.json_schema import json_schema
 from fourm_schema.select import TABLE
 
@@ -27,7 +28,12 @@ def pages() -> dict[str, str]:
     """Every generated page as it should stand: file name -> text."""
     modalities = (FOLDER / "modalities.md").read_text()
     modalities = fill(modalities, "selection", selection_table())
-    return {"cli.md": cli_page(), "modalities.md": fill(modalities, "keys", key_tables(json_schema()))}
+    recipe = Recipe.model_json_schema(by_alias=True)
+    return {
+        "cli.md": cli_page(),
+        "modalities.md": fill(modalities, "keys", key_tables(json_schema())),
+        "training.md": fill((FOLDER / "training.md").read_text(), "keys", key_tables(recipe)),
+    }
 
 
 def fill(page: str, name: str, text: str) -> str:
@@ -46,7 +52,8 @@ def cli_page() -> str:
         "# Command line",
         "",
         "One verb is one thing to do. `fourm VERB --help` says the same as this page.",
-        "Reading verbs take `--json`. Errors go to stderr with exit status 2; `fourm --debug VERB ...` shows the traceback.",
+        "Reading verbs take `--json`.",
+        "Errors go to stderr with exit status 2; `fourm --debug VERB ...` shows the traceback.",
         "",
     ]
     for name, verb in verbs(typer.main.get_command(app), "fourm"):
@@ -72,16 +79,19 @@ def verbs(command: Any, path: str) -> Iterator[tuple[str, Verb]]:
 def spelled(parameter: Any) -> str:
     if parameter.param_type_name == "argument":
         return str(parameter.metavar or parameter.name.upper())
-    value = "" if parameter.is_flag else f" {parameter.metavar or parameter.type.name.upper()}"
-    return f"{parameter.opts[0]}{value}"
+    names = "/".join([parameter.opts[0], *parameter.secondary_opts])
+    return names if parameter.is_flag else f"{names} {parameter.metavar or parameter.name.upper()}"
 
 
 def meaning(parameter: Any) -> str:
     text = (parameter.help or "").replace("|", "\\|")
     shows_default = (
-        not parameter.required and parameter.default not in (None, False, ()) and "default" not in text
+        not parameter.required
+        and parameter.default not in (None, False, ())
+        and "default" not in text.lower()
     )
-    return f"{text} Default: `{parameter.default}`." if shows_default else text
+    default = parameter.opts[0] if parameter.default is True else parameter.default
+    return f"{text} Default: `{default}`." if shows_default else text
 
 
 def selection_table() -> str:
@@ -156,12 +166,16 @@ def follow(node: Node, schema: Node) -> Node:
 def key_table(title: str, own: Node, required: list[str], schema: Node) -> str:
     lines = [f"### {title}", "", "| key | value | default | meaning |", "|---|---|---|---|"]
     for key, value in own.items():
-        default = "**required**" if key in required else f"`{json.dumps(value.get('default'))}`"
-        if default == "`null`" or ("default" not in value and key not in required):
-            default = "-"
+        default = "**required**" if key in required else shown_default(value)
         said = " or ".join(dict.fromkeys(value_type(value, schema))).replace("|", "\\|")
         lines.append(f"| `{key}` | {said} | {default} | {value.get('description', '')} |")
     return "\n".join(lines) + "\n"
+
+
+def shown_default(value: Node) -> str:
+    """A default that is nothing, or that the keys below say again, is a dash."""
+    default = value.get("default")
+    return "-" if default is None or isinstance(default, dict) else f"`{json.dumps(default)}`"
 
 
 def value_type(value: Node, schema: Node) -> Iterator[str]:
@@ -200,7 +214,7 @@ NAMES = {"integer": "whole number", "number": "number", "string": "text", "boole
 
 
 def unbounded(value: Node) -> Node:
-    return {key: held for key, held in value.items() if key not in ("minimum", "maximum")}
+    return {key: held for key, held in value.items() if key not in ("minimum", "maximum", "exclusiveMinimum")}
 
 
 def bounds(value: Node) -> str:
@@ -208,7 +222,8 @@ def bounds(value: Node) -> str:
     if high is not None and high >= NO_LIMIT:
         high = None
     if low is None:
-        return "" if high is None else f" <= {high}"
+        above = f" > {value['exclusiveMinimum']:g}" if "exclusiveMinimum" in value else ""
+        return above if high is None else f" <= {high}"
     return f" >= {low}" if high is None else f" in [{low}, {high}]"
 
 

@@ -13,6 +13,7 @@ import typer.main
 from typer.testing import CliRunner
 
 from fourm_runtime.cli.app import app
+from fourm_runtime.training.recipe import Recipe
 from fourm_schema.json_schema import json_schema
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,9 +48,7 @@ def run(example: Example, page: Path, names: dict[str, object]) -> None:
             assert done.exit_code == 0, f"{page.name}: fourm {line}\n{done.output}"
 
 
-def verbs(
-    command: typer.core.TyperCommand | typer.core.TyperGroup | None = None, path: str = "fourm"
-) -> Iterator[str]:
+def verbs(command: object = None, path: str = "fourm") -> Iterator[str]:
     """Every verb by its full name, e.g. `fourm data import`."""
     found = typer.main.get_command(app) if command is None else command
     children = getattr(found, "commands", None)
@@ -106,10 +105,15 @@ def keys(node: object) -> Iterator[str]:
             yield from keys(child)
 
 
-def test_every_key_of_the_schema_stands_in_the_reference() -> None:
+@pytest.mark.parametrize(
+    ("name", "schema"),
+    [("modalities.md", json_schema()), ("training.md", Recipe.model_json_schema(by_alias=True))],
+    ids=["modalities", "recipe"],
+)
+def test_every_key_of_a_yaml_file_stands_in_the_reference(name: str, schema: dict[str, object]) -> None:
     """Someone who reads a YAML file can look up each word of it."""
-    page = (ROOT / "docs" / "modalities.md").read_text()
-    missing = {key for key in keys(json_schema()) if f"`{key}`" not in page}
+    page = (ROOT / "docs" / name).read_text()
+    missing = {key for key in keys(schema) if f"`{key}`" not in page}
 
     assert missing == set()
 

@@ -6,12 +6,17 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from fourm_runtime.assemble import assemble
 from fourm_runtime.cli.app import app
+from fourm_schema.architecture import architecture
+from fourm_schema.load import load_schema
+from fourm_schema.resolve import resolve
 
 GOOD = """\
 version: 1
 modalities:
-  digit: {kind: image, shown: [pixels, tokens], size: 4, patch: 1, cell: {type: continuous, range: [0, 1], levels: 9}}
+  digit:
+    {kind: image, shown: [pixels, tokens], size: 4, patch: 1, cell: {type: continuous, range: [0, 1], levels: 9}}
   shape: {kind: vector, dim: 6, ranges: [0, 1], bins: 32}
 """
 
@@ -25,7 +30,7 @@ def good(tmp_path: Path) -> str:
 
 @pytest.fixture
 def bad(tmp_path: Path) -> str:
-    """Two faults, in lines 3 and 4."""
+    """Two faults, in lines 4 and 5."""
     file = tmp_path / "bad.yaml"
     file.write_text(GOOD.replace("levels", "levls").replace("dim: 6", "dim: six"))
     return str(file)
@@ -45,7 +50,7 @@ def test_faults_go_to_stderr_with_status_two_and_without_a_traceback(bad: str) -
     assert done.exit_code == 2
     assert done.stdout == ""
     assert "SchemaError" in done.stderr and "Traceback" not in done.stderr
-    assert "line 3" in done.stderr and "line 4" in done.stderr
+    assert "line 4" in done.stderr and "line 5" in done.stderr
 
 
 def test_debug_shows_where_an_error_came_from(bad: str) -> None:
@@ -61,15 +66,16 @@ def test_validate_lists_faults_as_json_for_editors_and_ci(bad: str) -> None:
 
     assert done.exit_code == 2
     assert record["valid"] is False
-    assert [fault["line"] for fault in record["faults"]] == [3, 4]
+    assert [fault["line"] for fault in record["faults"]] == [4, 5]
     assert "did you mean 'levels'?" in record["faults"][0]["mend"]
 
 
 def test_explain_gives_the_reason_of_each_choice(good: str) -> None:
     done = CliRunner().invoke(app, ["explain", good])
+    levels = resolve(load_schema(good)).stream("digit.tokens")
 
     assert done.exit_code == 0
-    assert "codec levels: at most 256 levels on at most 256 cells" in done.stdout
+    assert f"codec levels: {levels.because[0]}" in done.stdout
 
 
 def test_explain_as_json_has_one_record_per_stream(good: str) -> None:
@@ -98,3 +104,40 @@ def test_a_missing_file_is_said_plainly(tmp_path: Path) -> None:
 
     assert done.exit_code == 2
     assert "does not exist" in done.stderr
+
+
+def test_plan_counts_the_parameters_that_assembling_gives(good: str) -> None:
+    """What one reads before training is what one gets."""
+    record = json.loads(CliRunner().invoke(app, ["plan", "--json", good, "--size", "nano"]).stdout)
+    streams = resolve(load_schema(good))
+    model = assemble(streams, architecture("nano"))
+
+    assert record["parameters"] == sum(parameter.numel() for parameter in model.parameters())
+    assert record["parameters"] == sum(part["parameters"] for part in record["parts"])
+
+
+def test_plan_holds_activations_for_as_many_samples_as_are_asked(good: str) -> None:
+    def count(*options: str) -> dict[str, int]:
+        found = json.loads(CliRunner().invoke(app, ["plan", "--json", good, *options]).stdout)["bytes"]
+        assert isinstance(found, dict)
+        return found
+
+    one, eight = count(), count("--samples", "8")
+
+    assert eight["activations"] == 8 * one["activations"]
+    assert eight["weights"] == one["weights"]
+    assert count("--bf16")["activations"] * 2 == one["activations"]
+
+
+def test_plan_prints_a_total(good: str) -> None:
+    text = CliRunner().invoke(app, ["plan", good, "--size", "nano"]).stdout
+
+    assert "training FLOPs" in text
+    assert "bytes while training, 1 sample at once" in text
+
+
+def test_an_unknown_size_lists_the_known_ones(good: str) -> None:
+    done = CliRunner().invoke(app, ["plan", good, "--size", "tinny"])
+
+    assert done.exit_code == 2
+    assert "did you mean 'tiny'?" in done.stderr

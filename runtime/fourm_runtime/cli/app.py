@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from fourm_runtime.cli import codec, data, schema
+from fourm_runtime.cli import codec, data, evaluate, generate, schema, train
 from fourm_runtime.cli.show import show_error
 from fourm_schema.errors import FourmError
 
@@ -33,7 +33,7 @@ app = typer.Typer(
     cls=FourmGroup,
     name="fourm",
     no_args_is_help=True,
-    pretty_exceptions_show_locals=False,
+    pretty_exceptions_enable=False,  # a traceback is for us, and Python's own is the one we can read
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -45,10 +45,15 @@ def fourm(
     """Declare modalities in YAML; train one any-to-any model over all of them."""
 
 
-for verb in (schema.validate, schema.explain, schema.schema):
-    app.command()(verb)
+app.command()(schema.validate)
+app.command()(schema.explain)
+app.command()(schema.plan)
+app.command()(schema.schema)
 app.add_typer(data.group, name="data")
 app.add_typer(codec.group, name="codec")
+app.command()(train.train)
+app.command()(evaluate.evaluate)
+app.command()(generate.generate)
 
 
 def main() -> None:

@@ -50,7 +50,11 @@ def check_codec(codec: StoredCodec, entry: Modality, examples: int) -> CheckedCo
         derandomize=True,
         database=None,
         deadline=None,
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=(
+            HealthCheck.too_slow,
+            HealthCheck.data_too_large,
+            HealthCheck.large_base_example,
+        ),
     )
     @given(st.lists(values(entry), min_size=1, max_size=BATCH))
     def hold(drawn: list[object]) -> None:

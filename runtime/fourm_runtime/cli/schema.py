@@ -1,4 +1,4 @@
-"""Verbs that read a schema: validate, explain, schema. None of them loads torch."""
+"""Verbs that read a schema: validate, explain, plan, schema. None of them loads torch."""
 
 from pathlib import Path
 from typing import Annotated
@@ -78,6 +78,84 @@ def explain(file: SchemaFile, overrides: Overrides = None, as_json: AsJson = Fal
             strict=True,
         ):
             print(f"  {name} {chosen}: {reason}")
+
+
+def plan(
+    file: SchemaFile,
+    overrides: Overrides = None,
+    size: Annotated[
+        str,
+        typer.Option(
+            "--size", metavar="NAME", help="Size of the model: nano, tiny, small, base, large, xlarge."
+        ),
+    ] = "tiny",
+    visible: Annotated[
+        int, typer.Option("--input", metavar="N", min=0, help="Visible tokens per sample, at most.")
+    ] = 256,
+    wanted: Annotated[
+        int, typer.Option("--target", metavar="N", min=0, help="Predicted tokens per sample, at most.")
+    ] = 256,
+    samples: Annotated[
+        int, typer.Option("--samples", metavar="N", min=1, help="Samples that a device holds at once.")
+    ] = 1,
+    bf16: Annotated[
+        bool, typer.Option("--bf16", help="Keep activations in 2 bytes; weights and optimizer stay at 4.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Count what a model would cost: parameters of each part, FLOPs per sample, bytes while training.
+
+    Parameters are exact. FLOPs are those of matrix products, two per multiply-add, for a sample that has
+    every modality and fills both budgets. Bytes are for one device without sharding.
+
+    Example:
+        fourm plan modalities.yaml --size small --samples 32
+    """
+    import attrs
+
+    from fourm_schema.allocation import allocate
+    from fourm_schema.architecture import architecture
+    from fourm_schema.cost import cost, sample_tokens
+    from fourm_schema.load import load_schema
+    from fourm_schema.resolve import resolve
+
+    streams, shape = resolve(load_schema(file, overrides or ())), architecture(size)
+    found = cost(
+        streams,
+        allocate(streams),
+        shape,
+        sample_tokens(streams, shape, visible, wanted),
+        activations="bfloat16" if bf16 else "float32",
+    )
+    memory = attrs.evolve(found.memory, activations=found.memory.activations * samples)
+    tokens = {"input": sum(found.tokens.encoder), "target": sum(found.tokens.decoder)}
+    if as_json:
+        show_json(
+            {
+                "size": size,
+                "samples": samples,
+                "tokens_per_sample": tokens,
+                "parameters": found.parameters,
+                "forward_flops_per_sample": found.forward_flops,
+                "train_flops_per_sample": found.train_flops,
+                "parts": [attrs.asdict(part) for part in found.parts],
+                "bytes": {**attrs.asdict(memory), "total": memory.total},
+            }
+        )
+        return
+    rows = [(part.name, part.parameters, part.forward_flops, part.train_flops) for part in found.parts]
+    rows.append(("all", found.parameters, found.forward_flops, found.train_flops))
+    show_table(
+        f"{file}, size {size}: {tokens['input']} + {tokens['target']} tokens per sample",
+        ("part", "parameters", "forward FLOPs", "training FLOPs"),
+        rows,
+    )
+    print()
+    show_table(
+        f"bytes while training, {samples} {'sample' if samples == 1 else 'samples'} at once",
+        ("weights", "gradients", "optimizer", "activations", "all"),
+        [(memory.weights, memory.gradients, memory.optimizer, memory.activations, memory.total)],
+    )
 
 
 def schema() -> None:

@@ -21,13 +21,15 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[objec
     from rich.text import Text
 
     held = [[_cell(value) for value in row] for row in rows]
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
     for number, name in enumerate(columns):
         is_number = bool(held) and all(row[number][:1].isdigit() or row[number] == "-" for row in held)
         justify: Literal["left", "right"] = "right" if is_number else "left"
         table.add_column(name, justify=justify, overflow="fold", no_wrap=number == 0)
     for row in held:
         table.add_row(*map(Text, row))
+    if title:
+        print(title)
     Console().print(table)
 
 
