@@ -336,3 +336,8 @@ def test_settings_of_all_reach_only_those_to_whom_they_mean_something(plan: Plan
 
     assert (caption.steps, strokes.steps) == (None, 4)
     assert caption.temperature == strokes.temperature == 0.5
+
+
+def test_one_name_is_one_target(plan: Plan) -> None:
+    """A string is a sequence of letters to Python, but not to whoever asks for a caption."""
+    assert read_targets("caption", plan) == (Target("caption"),)

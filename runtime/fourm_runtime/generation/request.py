@@ -129,7 +129,8 @@ def read_targets(
     """Turn names, targets, or a mapping of names to settings into targets.
 
     Args:
-        targets: e.g. `["caption", Target("digit", steps=4)]` or `{"caption": {"temperature": 0.3}}`.
+        targets: e.g. `"caption"`, `["caption", Target("digit", steps=4)]` or
+            `{"caption": {"temperature": 0.3}}`.
         plan: the streams.
         defaults: settings of those that do not say otherwise, as far as they mean something to them: a
             sequence takes no steps. None leaves a setting alone.
@@ -141,7 +142,7 @@ def read_targets(
     pairs: list[tuple[str | Target, dict[str, object]]] = (
         [(name, dict(settings)) for name, settings in targets.items()]
         if isinstance(targets, Mapping)
-        else [(target, {}) for target in targets]
+        else [(target, {}) for target in ([targets] if isinstance(targets, str) else targets)]
     )
     faults = [
         Fault(where, f"{setting!r} is no setting", mend=nearest(setting, SETTINGS))
