@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image as Pictures
 
-from fourm_runtime.data.rows import Checker, LocatedRow, RowsError, check_value
+from fourm_runtime.data.raw_values import check_value
+from fourm_runtime.data.rows import Checker, LocatedRow, RowsError
 from fourm_schema.errors import DataError
 from fourm_schema.load import parse_schema
 

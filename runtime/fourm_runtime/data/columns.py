@@ -48,6 +48,9 @@ def read_fixed(column: pa.Array | pa.ChunkedArray) -> tuple[Numbers, Bools]:
     size = array.type.list_size
     # flatten() would drop the null rows, and `values` knows nothing of a slice's offset.
     values = array.values.slice(array.offset * size, len(array) * size)
+    if values.null_count:
+        # Where every row of a page is null, so are its numbers, and nulls would turn ids to floats.
+        values = values.fill_null(0)
     return values.to_numpy(zero_copy_only=False).reshape(len(array), size), is_present(array)
 
 

@@ -25,7 +25,8 @@ from fourm_runtime.data.layout import (
     schema_metadata,
     table_schema,
 )
-from fourm_runtime.data.rows import Checker, Row, RowsError, check_value, column_of
+from fourm_runtime.data.raw_values import check_value
+from fourm_runtime.data.rows import Checker, Row, RowsError, column_of
 from fourm_schema.errors import DataError, Fault, nearest
 from fourm_schema.modality import Text
 from fourm_schema.plan import Plan, Stream
@@ -178,26 +179,26 @@ class Dataset:
             DataError: if a modality that the dataset has is missing, or its raw values would be laid out
                 differently.
         """
-        latest = store.open_version(self._path)
+        self._move(store.open_version(self._path))
         missing = [name for name in self._schema.modalities if name not in schema.modalities]
         if missing:
             mend = "keep them; `role` and masks say what a model uses"
             raise DataError(
                 str(self._path), "has modalities that the schema lacks", got=", ".join(missing), mend=mend
             )
-        present = set(latest.schema.names)
+        stored_as = {column.name: column.type for column in self._dataset.schema}
         for name, modality in schema.modalities.items():
-            stored = latest.schema.field(name).type if name in present else None
+            stored = stored_as.get(name)
             if stored is not None and stored != raw_type(modality):
                 raise DataError(
                     f"{self._path} column {name}", f"is stored as {stored}",
                     got=f"a schema entry that needs {raw_type(modality)}",
                     mend="import the raw values again, or add the modality under another name",
                 )  # fmt: skip
-        fresh = [raw_field(schema, name) for name in schema.modalities if name not in present]
+        fresh = [raw_field(schema, name) for name in schema.modalities if name not in stored_as]
         if fresh:
             store.add_columns(self._path, pa.schema(fresh))
-        entries = {name: entry_metadata(schema, name) for name in schema.modalities if name in present}
+        entries = {name: entry_metadata(schema, name) for name in schema.modalities if name in stored_as}
         self._move(store.set_metadata(self._path, schema_metadata(schema), entries))
 
     def fill(self, modality: str, values: Callable[[Sequence[str]], Sequence[object]]) -> None:
@@ -210,11 +211,11 @@ class Dataset:
         Raises:
             DataError: if a value does not fit the schema; fragments finished before stay filled.
         """
+        self._move(store.open_version(self._path))
         if modality not in self._schema.modalities:
             mend = nearest(modality, list(self._schema.modalities))
             raise DataError(modality, "is no modality of this dataset", mend=mend)
-        entry = self._schema.modalities[modality]
-        dataset = store.open_version(self._path)
+        entry, dataset = self._schema.modalities[modality], self._dataset
         field = dataset.schema.field(modality)
         leaf = store.leaf_field(dataset, modality)
         for fragment in dataset.get_fragments():
@@ -255,6 +256,7 @@ class Dataset:
         Raises:
             DataError: if a stream has no codec, a column is stale, or a value cannot be encoded.
         """
+        self._move(store.open_version(self._path))
         for name in codecs:
             if name not in self._schema.modalities:
                 mend = nearest(name, list(self._schema.modalities))
@@ -270,9 +272,8 @@ class Dataset:
                 raise DataError(stream.name, "no codec is given for it", mend=mend)
         # A stale column must not show up after an hour of encoding another.
         if not replace:
-            latest = store.open_version(self._path)
             for stream in chosen:
-                status = status_of(latest, self._schema, stream, codecs[stream.modality])
+                status = status_of(self._dataset, self._schema, stream, codecs[stream.modality])
                 if status.state == "stale":
                     raise stale_error(self._path, stream, status)
         for stream in chosen:

@@ -180,8 +180,8 @@ class Reader:
         view = self._views[stream.name]
         tokens = view.patches(fixed.table.reshape(-1, *view.shape))
         repeats = view.token_dim // len(view.centre)
-        values = np.subtract(tokens, np.tile(np.float32(view.centre), repeats), dtype=np.float32)
-        values /= np.tile(np.float32(view.scale), repeats)
+        values = np.subtract(tokens, np.tile(np.asarray(view.centre, np.float32), repeats), dtype=np.float32)
+        values /= np.tile(np.asarray(view.scale, np.float32), repeats)
         values[~fixed.present] = 0.0
         return Dense(values, fixed.present)
 
