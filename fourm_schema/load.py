@@ -10,8 +10,6 @@ from pathlib import Path as FilePath
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.compat import StringIO
 
 from fourm_schema.errors import Fault, SchemaError, nearest
 from fourm_schema.model_faults import model_faults, validate
@@ -20,6 +18,7 @@ from fourm_schema.rules import schema_faults
 from fourm_schema.schema import Schema
 from fourm_schema.yaml_reader import read_tree
 from fourm_schema.yaml_tree import Tree, dotted
+from fourm_schema.yaml_writer import write_yaml
 
 Check = Callable[[Tree], Iterable[Fault]]
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -107,13 +106,7 @@ def parse_yaml(
 
 def dump_schema(schema: Schema) -> str:
     """Write a schema as YAML that loads back equal; defaults that were left out stay out."""
-    yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = None  # only the innermost collections stand on one line
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # annotated as None there
-    yaml.width = 2**16
-    out = StringIO()
-    yaml.dump(schema.model_dump(mode="json", by_alias=True, exclude_unset=True), out)
-    return str(out.getvalue())
+    return write_yaml(schema.model_dump(mode="json", by_alias=True, exclude_unset=True))
 
 
 def _first_keys(model: type[BaseModel]) -> str:

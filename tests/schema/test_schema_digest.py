@@ -2,13 +2,17 @@
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from fourm_schema.digest import entry_hash, schema_hash
 from fourm_schema.load import dump_schema, parse_schema
 from fourm_schema.schema import Schema
+from fourm_schema.yaml_reader import read_tree
+from fourm_schema.yaml_writer import write_yaml
 from tests.schema.schema_samples import DIGITS, EVERYTHING, schema_of, schemas
 
 PINNED = "309f476bb10e78d36073650a759ecb773a4bdf55ebb77e745059a68f8097cb41"
+VALID = st.characters(exclude_categories=["Cs"])
 WIND = "kind: vector, dim: 2, ranges: [0, 1]"
 
 
@@ -20,6 +24,23 @@ def test_a_schema_written_out_loads_back_equal(schema: Schema) -> None:
     assert again == schema
     assert schema_hash(again) == schema_hash(schema)
     assert dump_schema(again) == dump_schema(schema)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(VALID, max_size=6),
+        lambda inner: (
+            st.lists(inner, max_size=3) | st.dictionaries(st.text(VALID, max_size=6), inner, max_size=3)
+        ),
+        max_leaves=8,
+    ).map(lambda value: {"a": value})
+)
+def test_any_plain_value_is_read_as_it_was_written(data: dict[str, object]) -> None:
+    """The writer is ours, so its quoting is checked on every text a file can hold."""
+    tree = read_tree(write_yaml(data))
+
+    assert not tree.faults
+    assert tree.data == data
 
 
 @pytest.mark.parametrize("text", [DIGITS, EVERYTHING])
