@@ -25,19 +25,20 @@ from fourm_schema.errors import BackendError
 
 CPU = torch.device("cpu")
 KINDS = ("self", "cross", "causal", "cached")
-TOLERANCE = {torch.float64: 1e-12, torch.float32: 5e-6, torch.bfloat16: 3e-2}
+TOLERANCE = {torch.float64: 1e-12, torch.float32: 5e-6, torch.float16: 4e-3, torch.bfloat16: 3e-2}
+DTYPES = pytest.mark.parametrize("dtype", list(TOLERANCE), ids=str)
 CUDA = pytest.param(
     "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU that torch can use")
 )
 
 # No block, tiny ones that share a bucket, and some that are long enough for a call of their own.
-LENGTHS = st.one_of(st.just(0), st.integers(1, 12), st.integers(1, 12), st.integers(60, 150))
+LENGTHS = st.one_of(st.just(0), st.integers(1, 12), st.integers(1, 12), st.integers(64, 80))
 
 
 @st.composite
 def block_lengths(draw: st.DrawFn) -> tuple[list[int], list[int]]:
-    """Query and key lengths of up to a dozen blocks."""
-    count = draw(st.integers(0, 12))
+    """Query and key lengths of up to nine blocks."""
+    count = draw(st.integers(0, 9))
     q = draw(st.lists(LENGTHS, min_size=count, max_size=count))
     if draw(st.booleans()):
         q = q[:1] * count
@@ -71,7 +72,7 @@ def mask_of(blocks: Blocks) -> Tensor:
 
 
 def draw_tensors(
-    blocks: Blocks, dtype: torch.dtype, heads: int = 2, width: int = 64, seed: int = 0
+    blocks: Blocks, dtype: torch.dtype, heads: int = 4, width: int = 64, seed: int = 0
 ) -> list[Tensor]:
     """Queries, keys, values and an upstream gradient; keys and values as views of one projection."""
     generator = torch.Generator().manual_seed(seed)
@@ -120,9 +121,9 @@ def outputs_and_gradients(
     return [x.cpu() for x in found], truth
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+@DTYPES
 @pytest.mark.parametrize("kind", ["self", "cross", "causal"])
-@settings(max_examples=20)
+@settings(max_examples=15)
 @given(lengths=block_lengths())
 def test_outputs_and_gradients_are_those_of_an_explicit_softmax(
     kind: str, dtype: torch.dtype, lengths: tuple[list[int], list[int]]
@@ -132,8 +133,8 @@ def test_outputs_and_gradients_are_those_of_an_explicit_softmax(
     assert agree(found, truth, TOLERANCE[dtype])
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
-@settings(max_examples=20)
+@DTYPES
+@settings(max_examples=15)
 @given(lengths=block_lengths())
 def test_a_cache_gives_each_query_the_keys_up_to_its_own(
     dtype: torch.dtype, lengths: tuple[list[int], list[int]]
@@ -186,6 +187,17 @@ def test_many_small_blocks_share_calls() -> None:
     (calls,) = vars(attend_once.bias(CPU))["fourm_calls"].values()
 
     assert len(calls.causal) < 30
+
+
+def test_long_blocks_are_read_in_place() -> None:
+    """Copying them would cost more than a call; equal neighbours even share one."""
+    blocks = Blocks.build([300, 300, 5, 200])
+    found, truth = outputs_and_gradients(blocks, torch.float64)
+    (calls,) = vars(blocks.bias(CPU))["fourm_calls"].values()
+
+    assert [(rows.count, rows.length) for rows in calls.queries.rows] == [(2, 300), (1, 5), (1, 200)]
+    assert all(rows.read is None for rows in calls.queries.rows + calls.keys.rows)
+    assert agree(found, truth, TOLERANCE[torch.float64])
 
 
 def test_layers_share_what_was_built_for_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
