@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -176,9 +177,11 @@ def _train_alone(run: str, how: str = "", when: str = "0") -> None:
             _die()
         save_state(directory, state)
 
-    loop.count_step = count_or_die
-    checkpoints.save_state = save_or_die
-    small_train(Path(run), small_recipe())
+    with (
+        mock.patch.object(loop, "count_step", count_or_die),
+        mock.patch.object(checkpoints, "save_state", save_or_die),
+    ):
+        small_train(Path(run), small_recipe())
 
 
 def _one_rank(rendezvous: str, rank: str, size: str, out: str) -> None:
@@ -193,4 +196,4 @@ def _one_rank(rendezvous: str, rank: str, size: str, out: str) -> None:
 
 
 if __name__ == "__main__":
-    {"train": _train_alone, "rank": _one_rank}[sys.argv[1]](*sys.argv[2:])
+    (_train_alone if sys.argv[1] == "train" else _one_rank)(*sys.argv[2:])

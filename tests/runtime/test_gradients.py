@@ -111,6 +111,10 @@ def test_reduction_visits_every_number_once() -> None:
     gradients = FlatGradients(
         [torch.nn.Parameter(torch.zeros(9_000_000)), torch.nn.Parameter(torch.zeros(5))]
     )
-    gradients.reduce(lambda bucket: bucket.add_(1))
+
+    def add_one(bucket: torch.Tensor) -> None:
+        bucket += 1
+
+    gradients.reduce(add_one)
 
     assert all(bool((buffer == 1).all()) for buffer in gradients.buffers)

@@ -70,7 +70,7 @@ def test_old_rows_keep_their_places_and_new_rows_follow(trained: Path) -> None:
         (before.allocation.fixed_positions, after.allocation.fixed_positions),
         (before.allocation.streams, after.allocation.streams),
     ):
-        assert {name: new[name] for name in old} == old  # type: ignore[index]  # both have names as keys
+        assert {name: new[name] for name in old} == old
     assert after.allocation.tokens["depth.tokens"] == Span(before.allocation.token_rows, 9)
     assert after.allocation.streams["depth.pixels"] == before.allocation.stream_rows
 
