@@ -1,9 +1,12 @@
 """From a plan and an architecture to a model with its first weights.
 
-Initialisation is 4M's: linear layers Xavier-uniform, with packed projections treated as the separate
-ones they stand for; norms one and zero; tables, mask token and registers normal with std 0.02. Every
-tensor (and every span of a table) draws from a generator of its own, seeded by its name: a modality
-added later changes no other first weight.
+Linear layers are Xavier-uniform as in 4M, with packed projections treated as the separate ones they
+stand for; norms one and zero; the output head and the mask token normal with std 0.02. What a token
+brings into the network (table rows, stream embeddings, dense projections) starts at the size of its
+sin-cos position instead, 0.5: at 4M's 0.02 a token is a thirtieth of the position it is added to, and a
+small model needs several times the steps to notice it (docs/findings.md). Every tensor (and every span
+of a table) draws from a generator of its own, seeded by its name: a modality added later changes no
+other first weight.
 """
 
 import hashlib
@@ -19,7 +22,8 @@ from fourm_schema.architecture import Architecture
 from fourm_schema.plan import Plan
 from fourm_schema.resolve import require_runnable
 
-TABLE_STD = 0.02
+OUTPUT_STD = 0.02
+INPUT_STD = 0.5
 
 
 def assemble(
@@ -62,6 +66,10 @@ def initialise(model: AnyToAnyTransformer, seed: int) -> None:
                 continue
             if parameter.ndim == 1:
                 nn.init.constant_(parameter, 1.0 if name.endswith("weight") else 0.0)
+            elif name.startswith("tables.dense."):
+                # Values of size one give content of the size that table rows have.
+                std = 2 * INPUT_STD / math.sqrt(parameter.shape[1])
+                parameter.normal_(0.0, std, generator=_generator(seed, name))
             else:
                 packed = 3 if name.endswith("qkv.weight") else 2 if name.endswith("kv.weight") else 1
                 fan_out, fan_in = parameter.shape[0] // packed, parameter.shape[1]
@@ -72,27 +80,31 @@ def initialise(model: AnyToAnyTransformer, seed: int) -> None:
 
 def _initialise_tables(model: AnyToAnyTransformer, seed: int) -> None:
     tables, rows = model.tables, model.allocation
+    encoder, decoder, head = tables.encoder, tables.decoder, tables.head
+    shared = tables.decoder_streams is tables.encoder_streams
+    # A tied table is the head too, and a head must start small.
+    read_std = OUTPUT_STD if head is None else INPUT_STD
+
+    def draw(values: torch.Tensor, name: str, std: float) -> None:
+        values.normal_(0.0, std, generator=_generator(seed, name))
+
     for part, span in rows.tokens.items():
-        for side, table in (("encoder", tables.encoder.tokens), ("decoder", tables.decoder.tokens)):
-            _normal(table[span.start : span.stop], seed, f"{side}.tokens:{part}")
-        if tables.head is not None:
-            _normal(tables.head[span.start : span.stop], seed, f"head:{part}")
+        draw(encoder.tokens[span.start : span.stop], f"encoder.tokens:{part}", INPUT_STD)
+        draw(decoder.tokens[span.start : span.stop], f"decoder.tokens:{part}", read_std)
+        if head is not None:
+            draw(head[span.start : span.stop], f"head:{part}", OUTPUT_STD)
     for part, span in rows.learned_positions.items():
-        for side, owner in (("encoder", tables.encoder), ("decoder", tables.decoder)):
-            _normal(owner.learned_positions[span.start : span.stop], seed, f"{side}.positions:{part}")
+        draw(encoder.learned_positions[span.start : span.stop], f"encoder.positions:{part}", INPUT_STD)
+        draw(decoder.learned_positions[span.start : span.stop], f"decoder.positions:{part}", INPUT_STD)
     for part, row in rows.streams.items():
-        _normal(tables.encoder_streams[row], seed, f"encoder.streams:{part}")
-        if tables.decoder_streams is not tables.encoder_streams:
-            _normal(tables.decoder_streams[row], seed, f"decoder.streams:{part}")
-    _normal(tables.mask_token, seed, "mask_token")
-    _normal(tables.registers, seed, "registers")
-    nothing = [tables.encoder.tokens, tables.decoder.tokens, tables.encoder_streams, tables.decoder_streams]
-    for table in nothing if tables.head is None else [*nothing, tables.head]:
+        draw(tables.encoder_streams[row], f"encoder.streams:{part}", INPUT_STD)
+        if not shared:
+            draw(tables.decoder_streams[row], f"decoder.streams:{part}", INPUT_STD)
+    draw(tables.mask_token, "mask_token", OUTPUT_STD)
+    draw(tables.registers, "registers", INPUT_STD)
+    nothing = [encoder.tokens, decoder.tokens, tables.encoder_streams, tables.decoder_streams]
+    for table in nothing if head is None else [*nothing, head]:
         table[0].zero_()
-
-
-def _normal(values: torch.Tensor, seed: int, name: str) -> None:
-    values.normal_(0.0, TABLE_STD, generator=_generator(seed, name))
 
 
 def _generator(seed: int, name: str) -> torch.Generator:

@@ -61,7 +61,7 @@ class Heads(nn.Module):
 
     def split(self, x_TD: torch.Tensor) -> torch.Tensor:
         """(T, D) -> (T, H, K)."""
-        return x_TD.unflatten(-1, (-1, self.head_dim))
+        return x_TD.view(*x_TD.shape[:-1], -1, self.head_dim)
 
     def normalise(self, norm: nn.Module, x_THK: torch.Tensor) -> torch.Tensor:
         """Normalise queries or keys, in their own dtype: under autocast a norm answers in float32."""
