@@ -54,14 +54,14 @@ class Heads(nn.Module):
 
     def __init__(self, shape: Architecture) -> None:
         super().__init__()
-        self.head_dim = shape.head_dim
+        self.heads, self.head_dim = shape.heads, shape.head_dim
         self.q_norm = _norm(shape.head_dim, shape) if shape.qk_norm else nn.Identity()
         self.k_norm = _norm(shape.head_dim, shape) if shape.qk_norm else nn.Identity()
         self.proj = nn.Linear(shape.dim, shape.dim, bias=shape.proj_bias)
 
     def split(self, x_TD: torch.Tensor) -> torch.Tensor:
         """(T, D) -> (T, H, K)."""
-        return x_TD.view(*x_TD.shape[:-1], -1, self.head_dim)
+        return x_TD.view(*x_TD.shape[:-1], self.heads, self.head_dim)
 
     def normalise(self, norm: nn.Module, x_THK: torch.Tensor) -> torch.Tensor:
         """Normalise queries or keys, in their own dtype: under autocast a norm answers in float32."""
