@@ -69,6 +69,12 @@ def test_an_alias_repeats_its_anchor() -> None:
     assert read_tree("a: &x [1, 2]\nb: *x").data == {"a": [1, 2], "b": [1, 2]}
 
 
+@pytest.mark.filterwarnings("error")
+def test_an_anchor_declared_again_counts_from_there_on() -> None:
+    """YAML 1.2 allows it, so the parser's warning must not reach a user who turns warnings into errors."""
+    assert read_tree("a: &x 1\nb: *x\nc: &x 2\nd: *x").data == {"a": 1, "b": 1, "c": 2, "d": 2}
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
