@@ -3,7 +3,7 @@
 As a module it is one process of its own, for tests that kill processes or start several ranks:
 
     python -m tests.runtime.small_run train RUN [--die-in-step N | --die-in-save N]
-    python -m tests.runtime.small_run rank RENDEZVOUS RANK SIZE OUT
+    python -m tests.runtime.small_run rank RENDEZVOUS RANK SIZE FOLDER
 """
 
 import os
@@ -123,12 +123,13 @@ def small_train(
     extend: bool = False,
     more: str = "",
     source: MadeUp | None = None,
+    world: World | None = None,
 ) -> TrainedRun:
     """Train on made-up samples."""
     schema = small_schema(more)
     start = begin(recipe, schema, run, small_codecs(schema), resume=resume, extend=extend)
     samples = Samples(source or MadeUp(resolve(schema)), DatasetMark("made up", 1, ROWS))
-    return run_steps(recipe, start, samples, run, quiet=True)
+    return run_steps(recipe, start, samples, run, world, quiet=True)
 
 
 def step_gradients(
@@ -184,14 +185,16 @@ def _train_alone(run: str, how: str = "", when: str = "0") -> None:
         small_train(Path(run), small_recipe())
 
 
-def _one_rank(rendezvous: str, rank: str, size: str, out: str) -> None:
+def _one_rank(rendezvous: str, rank: str, size: str, folder: str) -> None:
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{rendezvous}", rank=int(rank), world_size=int(size)
     )
     world = join_world("cpu")
     gradients, losses, source, _ = step_gradients(world=world)
     rows = torch.tensor(source.asked[0])
-    save_file({**gradients, "rows": rows, "sums": losses.sums, "norm": losses.norm}, out)
+    found = {**gradients, "rows": rows, "sums": losses.sums, "norm": losses.norm}
+    save_file(found, Path(folder, f"rank{rank}.safetensors"))
+    small_train(Path(folder, "run"), small_recipe(steps={"total": 6}), world=world)
     torch.distributed.destroy_process_group()
 
 

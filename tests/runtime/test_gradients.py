@@ -1,5 +1,6 @@
 """Claims about the global step: however it is split, it is one step with one gradient."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ from safetensors.torch import load_file
 
 from fourm_runtime.data.order import Order
 from fourm_runtime.training.gradients import FlatGradients
-from tests.runtime.small_run import ROWS, own_process, step_gradients
+from fourm_runtime.training.metrics import read_metrics
+from tests.runtime.small_run import ROWS, own_process, small_recipe, small_train, step_gradients
 
 Named = dict[str, torch.Tensor]
 
@@ -47,16 +49,21 @@ def test_micro_batches_add_up_to_the_whole_step(whole: tuple[Named, torch.Tensor
     torch.testing.assert_close(losses.sums, whole[1], rtol=1e-12, atol=0)
 
 
-def test_ranks_add_up_to_the_whole_step(
-    whole: tuple[Named, torch.Tensor, list[int]], tmp_path: Path, root: Path
-) -> None:
-    """2 ranks x 32 samples, two real processes under gloo: each holds the gradient of the 64."""
-    outs = [tmp_path / f"rank{rank}.safetensors" for rank in range(2)]
-    meeting = str(tmp_path / "rendezvous")
-    ranks = [own_process(root, "rank", meeting, str(rank), "2", str(out)) for rank, out in enumerate(outs)]
-    assert [process.wait(timeout=120) for process in ranks] == [0, 0]
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
+    """What two real processes under gloo wrote: the gradient of the 64 samples, and a run of 6 steps."""
+    folder = tmp_path_factory.mktemp("ranks")
+    given = ("rank", str(folder / "rendezvous"))
+    ranks = [own_process(root, *given, str(rank), "2", str(folder)) for rank in range(2)]
+    assert [process.wait(timeout=180) for process in ranks] == [0, 0]
+    return folder
 
-    first, second = (load_file(out) for out in outs)
+
+def test_ranks_add_up_to_the_whole_step(
+    whole: tuple[Named, torch.Tensor, list[int]], two_ranks: Path
+) -> None:
+    """2 ranks x 32 samples: each holds the gradient of the 64."""
+    first, second = (load_file(two_ranks / f"rank{rank}.safetensors") for rank in range(2))
     for found in (first, second):
         torch.testing.assert_close(found.pop("sums"), whole[1], rtol=1e-12, atol=0)
         norm = torch.linalg.vector_norm(torch.stack([g.norm() for g in whole[0].values()]))
@@ -64,6 +71,19 @@ def test_ranks_add_up_to_the_whole_step(
     assert first.pop("rows").tolist() + second.pop("rows").tolist() == whole[2]
     assert_same(first, whole[0])
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_run_of_two_ranks_is_the_run_of_one_and_goes_on_with_one(two_ranks: Path, tmp_path: Path) -> None:
+    """Machines come and go; the losses stay those of one process."""
+    shutil.rmtree(two_ranks / "run" / "checkpoints" / "step-00000006")
+    assert small_train(two_ranks / "run", small_recipe(steps={"total": 6}), resume=True).step == 6
+    small_train(tmp_path / "alone", small_recipe(steps={"total": 6}))
+    shared, alone = read_metrics(two_ranks / "run"), read_metrics(tmp_path / "alone")
+
+    assert [m.step for m in shared] == list(range(6))
+    for ours, theirs in zip(shared, alone, strict=True):
+        assert ours.loss == pytest.approx(theirs.loss, rel=1e-5)
+        assert (ours.tokens_in, ours.tokens_out) == (theirs.tokens_in, theirs.tokens_out)
 
 
 @pytest.mark.parametrize("size", [2, 3, 5])

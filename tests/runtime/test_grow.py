@@ -205,6 +205,15 @@ def test_descriptions_and_sources_are_no_difference(trained: Path) -> None:
     require_same_schema(load(trained), parse_schema(reworded))
 
 
+def test_a_run_cannot_go_on_with_another_network(tmp_path: Path) -> None:
+    """Extending adds rows to tables; no other tensor can take another shape."""
+    small_train(tmp_path, small_recipe(steps={"total": 1}))
+    wider = small_recipe(steps={"total": 2}, model={"dim": 64})
+
+    with pytest.raises(TrainingError, match=r"was begun with another network.*dim=64.*instead of.*dim=32"):
+        small_train(tmp_path, wider, resume=True, extend=True)
+
+
 def test_extend_needs_a_run(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"--extend: needs a run to go on with; give --resume too"):
         small_train(tmp_path, small_recipe(), extend=True)

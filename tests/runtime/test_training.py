@@ -288,8 +288,8 @@ def test_bfloat16_trains_close_to_float32(tmp_path: Path) -> None:
 class InFloat32(nn.LayerNorm):
     """Normalises in float32 whatever comes in, as autocast on CUDA lets every LayerNorm do."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return super().forward(x.float())
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(input.float())
 
 
 def test_attention_gets_one_dtype_though_norms_answer_in_another() -> None:

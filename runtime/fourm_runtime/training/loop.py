@@ -109,6 +109,8 @@ def run_steps(
     learner = Learner(origin.model(), recipe, world)
     if start.state is not None:
         learner.restore(start.state.optimizer, start.state.average, start.state.average_updates)
+    # Nobody writes into the run before every rank has seen what was in it.
+    world.wait()
     run.mkdir(parents=True, exist_ok=True)
     writers: list[Writer] = [JsonLines(run, done)] if world.leads else []
     if world.leads and (run / EVALUATION).exists():

@@ -116,6 +116,13 @@ def begin(
         model = assemble(plan, recipe.model.architecture(), recipe.seed)
         return Start(Checkpoint.of(model, schema, complete_codecs(schema, plan, codecs)), None)
     found, state = checkpoints.load(run), checkpoints.load_training_state(run)
+    if recipe.model.architecture() != found.architecture:
+        raise TrainingError(
+            str(run),
+            "was begun with another network, and weights cannot take another shape",
+            got=f"{recipe.model.architecture()} instead of {found.architecture}",
+            mend="set the recipe's model back, or start another run",
+        )
     if extend:
         added = complete_codecs(schema, resolve(schema), {**(codecs or {}), **found.codecs})
         grown = grow(found, schema, added, recipe.seed)
