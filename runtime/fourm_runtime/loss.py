@@ -37,9 +37,7 @@ def target_counts(batches: tuple[MicroBatch, ...]) -> dict[str, int]:
     return counts
 
 
-def stream_factors(
-    counts: Mapping[str, int], plan: Plan, divisor: Divisor = "present"
-) -> dict[str, float]:
+def stream_factors(counts: Mapping[str, int], plan: Plan, divisor: Divisor = "present") -> dict[str, float]:
     """What each stream's loss sum is multiplied with to give its part of the step's loss.
 
     Loss of a step = sum over streams of w_s * (sum_s / count_s) / divisor.

@@ -75,9 +75,7 @@ def _token_counts(masked: Masked, registers: int) -> tuple[Int64, Int64]:
     return np.maximum(visible, 1), count(list(masked.targets.values()))
 
 
-def _ranges(
-    visible: Int64, wanted: Int64, capacity: tuple[int, int] | None
-) -> Iterator[tuple[int, int]]:
+def _ranges(visible: Int64, wanted: Int64, capacity: tuple[int, int] | None) -> Iterator[tuple[int, int]]:
     size = len(visible)
     if capacity is None:
         yield 0, size
@@ -134,7 +132,8 @@ def _pack_range(
         stream.name: DenseTokens(
             values=torch.from_numpy(
                 np.ascontiguousarray(
-                    masked.dense[stream.name][selection.samples + start, selection.positions], dtype=np.float32
+                    masked.dense[stream.name][selection.samples + start, selection.positions],
+                    dtype=np.float32,
                 )
             ),
             index=torch.from_numpy(place[inputs.stream_index == plan.index(stream.name)]),

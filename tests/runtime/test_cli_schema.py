@@ -16,7 +16,8 @@ GOOD = """\
 version: 1
 modalities:
   digit:
-    {kind: image, shown: [pixels, tokens], size: 4, patch: 1, cell: {type: continuous, range: [0, 1], levels: 9}}
+    {kind: image,
+     shown: [pixels, tokens], size: 4, patch: 1, cell: {type: continuous, range: [0, 1], levels: 9}}
   shape: {kind: vector, dim: 6, ranges: [0, 1], bins: 32}
 """
 
@@ -30,7 +31,7 @@ def good(tmp_path: Path) -> str:
 
 @pytest.fixture
 def bad(tmp_path: Path) -> str:
-    """Two faults, in lines 4 and 5."""
+    """Two faults, in lines 5 and 6."""
     file = tmp_path / "bad.yaml"
     file.write_text(GOOD.replace("levels", "levls").replace("dim: 6", "dim: six"))
     return str(file)
@@ -50,7 +51,7 @@ def test_faults_go_to_stderr_with_status_two_and_without_a_traceback(bad: str) -
     assert done.exit_code == 2
     assert done.stdout == ""
     assert "SchemaError" in done.stderr and "Traceback" not in done.stderr
-    assert "line 4" in done.stderr and "line 5" in done.stderr
+    assert "line 5" in done.stderr and "line 6" in done.stderr
 
 
 def test_debug_shows_where_an_error_came_from(bad: str) -> None:
@@ -66,7 +67,7 @@ def test_validate_lists_faults_as_json_for_editors_and_ci(bad: str) -> None:
 
     assert done.exit_code == 2
     assert record["valid"] is False
-    assert [fault["line"] for fault in record["faults"]] == [4, 5]
+    assert [fault["line"] for fault in record["faults"]] == [5, 6]
     assert "did you mean 'levels'?" in record["faults"][0]["mend"]
 
 
