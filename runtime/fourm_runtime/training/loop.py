@@ -69,7 +69,7 @@ class TrainedRun:
     last: StepMetrics | None
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Start:
     """Where a run begins: fresh, or at a checkpoint."""
 
@@ -79,6 +79,10 @@ class Start:
     @property
     def step(self) -> int:
         return 0 if self.state is None else self.state.step
+
+    def release(self) -> None:
+        """Let weights and state go, once the run has them: a large model does not fit twice."""
+        self.checkpoint, self.state = attrs.evolve(self.checkpoint, weights={}), None
 
 
 def run_steps(
@@ -94,6 +98,8 @@ def run_steps(
 ) -> TrainedRun:
     """Take the steps from `start` to the recipe's last one, whatever the samples come from.
 
+    `start` is emptied: it is good for one run.
+
     Raises:
         TrainingError: if ranks outnumber the samples of a step, or a gradient is not finite.
     """
@@ -105,10 +111,12 @@ def run_steps(
             got=f"{recipe.steps.samples_per_step} samples, {world.size} ranks",
             mend="start fewer ranks, or raise it",
         )
-    origin, done, total = start.checkpoint, start.step, recipe.total_steps
-    learner = Learner(origin.model(), recipe, world)
+    done, total, resumed = start.step, recipe.total_steps, start.state is not None
+    learner = Learner(start.checkpoint.model(), recipe, world)
     if start.state is not None:
         learner.restore(start.state.optimizer, start.state.average, start.state.average_updates)
+    start.release()
+    origin = start.checkpoint
     # Nobody writes into the run before every rank has seen what was in it.
     world.wait()
     run.mkdir(parents=True, exist_ok=True)
@@ -122,8 +130,7 @@ def run_steps(
         recipe.loss.divisor,
         recipe.steps.samples_per_step,
         writers,
-        advice=f"the last good weights are in {run / checkpoints.CHECKPOINTS}; lower optimizer.lr or set "
-        "optimizer.clip, and go on with --resume",
+        advice="no checkpoint was touched: lower optimizer.lr or set optimizer.clip, and go on with --resume",
     )
     preparation = Preparation(
         samples.source,
@@ -136,7 +143,7 @@ def run_steps(
         recipe.steps.micro_batch_tokens,
         world,
     )
-    saved = done if start.state is not None else -1
+    saved = done if resumed else -1
 
     def save() -> None:
         nonlocal saved
