@@ -453,6 +453,25 @@ def test_a_kernel_behind_the_opened_gate_must_pass_the_self_test(
         attention._check_device.__wrapped__(torch.device("cuda"))
 
 
+def test_a_gpu_without_a_kernel_for_one_precision_still_serves_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Old GPUs have none for bfloat16, the newest none for float32; `attend` refuses those by name."""
+    monkeypatch.setattr(importlib.import_module("xformers.ops.fmha.common"), "_built_with_cuda", True)
+    tested = []
+
+    def self_test(_: torch.device, dtype: torch.dtype) -> float:
+        tested.append(dtype)
+        if dtype is torch.float32:
+            raise NotImplementedError("no operator found")
+        return 1e-3
+
+    monkeypatch.setattr(attention, "_self_test", self_test)
+    attention._check_device.__wrapped__(torch.device("cuda"))
+
+    assert tested == [torch.float32, torch.bfloat16]
+
+
 def test_the_self_test_passes_here_and_sees_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     assert attention._self_test(CPU, torch.float32) < 1e-5
     _scale_off(importlib.import_module("fourm_runtime.cpu_operator"), monkeypatch)
