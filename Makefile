@@ -56,9 +56,9 @@ bench: $(READY)  ## run every benchmark in bench/
 .PHONY: check-wheel
 check-wheel: $(READY)  ## build the wheel, install it elsewhere and run `fourm explain` there
 	tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && set -e; \
-	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir "$$tmp" .; \
+	$(BIN)/python -m pip wheel -qq --no-deps --wheel-dir "$$tmp" .; \
 	$(BIN)/python -m venv "$$tmp/venv"; \
-	"$$tmp/venv/bin/python" -m pip install --quiet --constraint constraints.txt "$$tmp"/*.whl; \
+	"$$tmp/venv/bin/python" -m pip install -qq --constraint constraints.txt "$$tmp"/*.whl; \
 	printf '%s\n' 'version: 1' 'modalities:' \
 		'  weather: {kind: vector, dim: 3, ranges: [[-40, 60], [0, 100], [0, 60]], bins: 64}' \
 		> "$$tmp/modalities.yaml"; \
