@@ -20,6 +20,9 @@ import attrs
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._compile import (
+    _disable_dynamo,
+)  # the public torch.compiler.disable imports Dynamo at once: seconds
 
 from fourm_schema.errors import BackendError
 
@@ -151,8 +154,12 @@ class Blocks:
         return rows.to(device)
 
 
+@_disable_dynamo
 def attend(q_THK: Tensor, k_SHK: Tensor, v_SHK: Tensor, blocks: Blocks) -> Tensor:
     """Softmax attention within blocks: softmax(q k^T / sqrt K) v.
+
+    torch.compile leaves it out of its graphs: lengths change with every batch, and a graph that held
+    them would be compiled anew each time. What stands around it is compiled once.
 
     Args:
         q_THK: queries, block after block.

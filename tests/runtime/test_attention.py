@@ -338,6 +338,31 @@ def test_reproducible_mode_changes_nothing_on_a_cpu_and_insists_on_cutlass_on_a_
     assert attention._operators(torch.device("cuda")) is None
 
 
+def test_what_stands_around_attention_is_compiled_once_for_all_lengths() -> None:
+    """Graphs that held the lengths of blocks would be compiled anew for every batch."""
+    graphs: list[int] = []
+
+    def count(graph: torch.fx.GraphModule, _: list[Tensor]) -> Callable[..., object]:
+        graphs.append(1)
+        return graph.forward
+
+    def layer(x_TD: Tensor, weight: Tensor, blocks: Blocks) -> Tensor:
+        q = (x_TD @ weight).view(-1, 2, 8)
+        return x_TD + attend(q, q, q, blocks).flatten(1) @ weight
+
+    compiled = torch.compile(layer, dynamic=True, backend=count)
+    weight = torch.eye(16).requires_grad_()
+    counts = []
+    for lengths in ([3, 4], [5, 9, 2], [1, 30], [2, 0, 6, 7], [11, 3, 7], [4, 5] * 9):
+        blocks = Blocks.build(lengths)
+        x = torch.randn(blocks.q_size, 16, generator=torch.Generator().manual_seed(0))
+        assert torch.equal(compiled(x, weight, blocks), layer(x, weight, blocks))
+        counts.append(len(graphs))
+
+    assert counts[0] > 0
+    assert counts[1] == counts[-1]
+
+
 def test_importing_attention_does_not_import_xformers_and_using_it_says_nothing() -> None:
     """The import takes seconds, and on a CPU its warning is about a file that attention never needs."""
     script = (
