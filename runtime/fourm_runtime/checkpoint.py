@@ -26,6 +26,7 @@ from fourm_codecs.store import load_codec, save_codec
 from fourm_runtime.assemble import empty_model
 from fourm_runtime.safe_files import (
     CONVERTER,
+    listed,
     read_json,
     read_record,
     read_tensors,
@@ -319,8 +320,8 @@ def _check_weights(path: Path, config: Config) -> None:
         count = "1 tensor disagrees" if len(wrong) == 1 else f"{len(wrong)} tensors disagree"
         raise CheckpointError(
             str(path),
-            f"{count} with {CONFIG}:\n    " + "\n    ".join(wrong) + "\n   ",
-            mend="the two files are not of one checkpoint; restore both",
+            f"{count} with {CONFIG}",
+            mend=listed("the two files are not of one checkpoint, restore both", wrong),
         )
 
 

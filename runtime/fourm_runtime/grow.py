@@ -14,6 +14,7 @@ import torch
 from fourm_codecs.base import StoredCodec
 from fourm_runtime.assemble import assemble
 from fourm_runtime.checkpoint import Checkpoint
+from fourm_runtime.safe_files import listed
 from fourm_runtime.training.state import TrainingState
 from fourm_schema.errors import CheckpointError, Fault
 from fourm_schema.plan import Plan
@@ -83,8 +84,8 @@ def require_same_schema(checkpoint: Checkpoint, schema: Schema) -> None:
     lines += [str(fault) for fault in change.policy]
     raise CheckpointError(
         "the schema",
-        "is not the one this run was trained with:\n    " + "\n    ".join(lines) + "\n   ",
-        mend="go on with the run's own schema, or take over the new one with --extend",
+        "is not the one this run was trained with",
+        mend=listed("go on with the run's own schema, or take over the new one with --extend", lines),
     )
 
 
@@ -174,9 +175,6 @@ def _vocabulary_changes(before: Plan, after: Plan) -> Iterable[Fault]:
 
 def _refuse_broken(change: SchemaChange) -> None:
     if change.broken:
-        lines = "\n    ".join(map(str, change.broken))
-        raise CheckpointError(
-            "the schema",
-            f"would give trained rows another meaning:\n    {lines}\n   ",
-            mend="set these fields back, or declare the changed modality under a new name and use --extend",
-        )
+        mend = "set these fields back, or declare the changed modality under a new name and use --extend"
+        what = "would give trained rows another meaning"
+        raise CheckpointError("the schema", what, mend=listed(mend, change.broken))

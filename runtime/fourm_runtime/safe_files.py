@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar, cast
@@ -105,6 +105,11 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
+def listed(mend: str, faults: Iterable[object]) -> str:
+    """The `mend` of an error that has several faults, each on a line below it."""
+    return "\n    ".join([f"{mend}:", *map(str, faults)])
+
+
 def write_record(path: Path, record: object) -> None:
     """Write an attrs record as JSON, keys in the order of its fields."""
     path.write_text(json.dumps(CONVERTER.unstructure(record), indent=1) + "\n", encoding="utf-8")
@@ -159,9 +164,7 @@ def read_record(path: Path, kind: type[T], value: object = None) -> T:
         faults = transform_error(error, path="")
     except (TypeError, ValueError, AttributeError) as error:
         faults = [str(error)]
-    raise CheckpointError(
-        str(path), "does not hold what it should:\n    " + "\n    ".join(faults), mend=_MEND
-    )
+    raise CheckpointError(str(path), "does not hold what it should", mend=listed(_MEND, faults))
 
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -60,6 +60,7 @@ def train(
     from fourm_runtime.cli.codec_folder import read_codecs
     from fourm_runtime.training.recipe import load_recipe
     from fourm_runtime.training.trainer import train as train_model
+    from fourm_runtime.training.world import leave_world
     from fourm_schema.errors import TrainingError
     from fourm_schema.load import load_schema
 
@@ -83,6 +84,9 @@ def train(
         quiet=quiet,
         tensorboard=tensorboard,
     )
+    leave_world()
+    if not done.leads:
+        return
     ended = "trained" if done.finished else "stopped; go on with --resume"
     loss = "" if done.last is None else f", loss {done.last.loss:.4f}"
     print(f"{done.checkpoint}: {done.step:,} of {how.total_steps:,} steps{loss}, {ended}")

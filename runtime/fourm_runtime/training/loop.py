@@ -60,6 +60,7 @@ class TrainedRun:
         step: steps done.
         finished: False if it was asked to stop before its last step.
         last: numbers of the last step; None if none was left to do.
+        leads: whether this process is the one that wrote the files.
     """
 
     run: Path
@@ -67,6 +68,7 @@ class TrainedRun:
     step: int
     finished: bool
     last: StepMetrics | None
+    leads: bool = True
 
 
 @attrs.define(eq=False)
@@ -181,7 +183,8 @@ def run_steps(
                 log.restart_clock()
         save()
     world.wait()
-    return TrainedRun(run, checkpoints.step_directory(run, done), done, done >= total, log.last)
+    newest = checkpoints.step_directory(run, done)
+    return TrainedRun(run, newest, done, done >= total, log.last, world.leads)
 
 
 @attrs.frozen(eq=False)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from fourm_runtime.safe_files import listed
 from fourm_schema.errors import CheckpointError
 
 STATE_FIELDS = ("step", "exp_avg", "exp_avg_sq")
@@ -93,8 +94,8 @@ def load_optimizer_tensors(
     if wrong:
         raise CheckpointError(
             "training/optimizer.safetensors",
-            "holds the state of another model:\n    " + "\n    ".join(wrong),
-            mend="resume from another checkpoint of the run",
+            "holds the state of another model",
+            mend=listed("resume from another checkpoint of the run", wrong),
         )
     for name, parameter in named.items():
         optimizer.state[parameter] = {

@@ -17,6 +17,7 @@ from fourm_runtime import checkpoint as checkpoints
 from fourm_runtime.assemble import assemble
 from fourm_runtime.checkpoint import Checkpoint
 from fourm_runtime.grow import grow, grow_state, require_same_schema
+from fourm_runtime.safe_files import listed
 from fourm_runtime.training.loop import HeldOut, Samples, Start, TrainedRun, run_steps
 from fourm_runtime.training.metrics import METRICS
 from fourm_runtime.training.recipe import Recipe, differences
@@ -132,8 +133,8 @@ def begin(
     if changed:
         raise TrainingError(
             str(run),
-            "cannot go on with another recipe:\n    " + "\n    ".join(map(str, changed)) + "\n   ",
-            mend="set these back, or take them over with --extend",
+            "cannot go on with another recipe",
+            mend=listed("set these back, or take them over with --extend", changed),
         )
     return Start(found, state)
 

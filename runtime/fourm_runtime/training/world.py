@@ -64,3 +64,9 @@ def join_world(device: str | None = None) -> World:
     if not started:
         return World(device=place)
     return World(distributed.get_rank(), distributed.get_world_size(), place)
+
+
+def leave_world() -> None:
+    """End what `join_world` began under `torchrun`; alone, do nothing."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
