@@ -47,7 +47,7 @@ def read_codecs(
                 name,
                 f"its vocabulary {entry.vocabulary!r} is not trained yet",
                 got="no --codecs" if folder is None else f"{folder} without a codec that has it",
-                mend=f"fourm codec train {entry.vocabulary} --data FILE.lance --to codecs/",
+                mend=f"train it: fourm codec train {entry.vocabulary} --data FILE.lance --to codecs/",
             )
     return {name: stored[name] if name in stored else build_codec(schema, name, words) for name in wanted}
 
