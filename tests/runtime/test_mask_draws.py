@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from fourm_runtime.masking.draws import (
     Float64,
-    UInt64,
     bits,
     derive,
     log_dirichlets,
@@ -20,6 +19,7 @@ from fourm_runtime.masking.draws import (
     sample_keys,
     uniforms,
 )
+from fourm_runtime.mixer import UInt64
 
 DRAWS = 100_000
 EULER = 0.5772156649015329

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fourm_runtime.data.order import Order, keyed, mix, permute, sample_hash
+from fourm_runtime.data.order import Order, keyed, permute, sample_hash
+from fourm_runtime.mixer import mix
 from fourm_schema.errors import DataError
 
 SIZES = st.integers(1, 400)

@@ -15,31 +15,16 @@ import attrs
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fourm_runtime.mixer import GOLDEN, UInt64, mix
 from fourm_schema.errors import DataError
 
 Int64 = NDArray[np.int64]
-UInt64 = NDArray[np.uint64]
 
 _ROUNDS = 8
-_GOLDEN = 0x9E3779B97F4A7C15
 
 _OF_BLOCKS = 1
 _OF_ROWS = 2
 _OF_SAMPLES = 3
-
-
-def mix(words: UInt64) -> UInt64:
-    """Scramble 64-bit words, one to one.
-
-    The output function of SplitMix64 (Steele, Lea and Flood 2014, section 5, variant 13 of Stafford).
-
-    >>> [hex(word) for word in mix(np.array([1, 2], dtype=np.uint64)).tolist()]
-    ['0x5692161d100b05e5', '0xdbd238973a2b148a']
-    """
-    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: UInt64 = words ^ (words >> np.uint64(31))
-    return mixed
 
 
 def keyed(*parts: ArrayLike) -> UInt64:
@@ -53,7 +38,7 @@ def keyed(*parts: ArrayLike) -> UInt64:
     """
     state: UInt64 = np.zeros(1, dtype=np.uint64)
     for part in parts:
-        state = mix((state + np.uint64(_GOLDEN)) ^ _words(part))
+        state = mix((state + np.uint64(GOLDEN)) ^ _words(part))
     return state
 
 
@@ -98,7 +83,7 @@ def _feistel(words: UInt64, width: UInt64, keys: UInt64, inverse: bool) -> UInt6
     high_mask = (one << (width - low_width)) - one
     high, low = words >> low_width, words & low_mask
     for number in reversed(range(_ROUNDS)) if inverse else range(_ROUNDS):
-        key = keys + np.uint64((number + 1) * _GOLDEN % 2**64)
+        key = keys + np.uint64((number + 1) * GOLDEN % 2**64)
         if number % 2:
             low = low ^ (mix(high ^ key) & low_mask)
         else:

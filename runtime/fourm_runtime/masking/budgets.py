@@ -24,13 +24,13 @@ from numpy.typing import NDArray
 
 from fourm_runtime.masking.draws import (
     Float64,
-    UInt64,
     derive,
     log_dirichlets,
     log_gammas,
     name_word,
     uniforms,
 )
+from fourm_runtime.mixer import UInt64
 
 Int64 = NDArray[np.int64]
 Bools = NDArray[np.bool_]

@@ -8,8 +8,7 @@ comes after, `log` and `cos`, may differ in the last bit between two kinds of CP
 to token counts, so that one mask in some 10^12 differs.
 
 Sources:
-    mixer      Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators", section 3
-               (SplitMix64), with the finaliser constants of Stafford's variant 13
+    mixer      `fourm_runtime.mixer`
     normals    Box, Muller 1958, "A note on the generation of random normal deviates", equation 1
     gammas     Marsaglia, Tsang 2000, "A simple method for generating gamma variables", sections 2 and 6
     log space  Liu, Martin, Syring 2015, https://arxiv.org/abs/1302.1884: why log G(a) for small a
@@ -22,30 +21,16 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-UInt64 = NDArray[np.uint64]
+from fourm_runtime.mixer import GOLDEN, UInt64, mix
+
 Float64 = NDArray[np.float64]
 
 GAMMA_ROUNDS = 12
 """Rejection rounds of a gamma. A round accepts with probability > 0.95 at any shape >= 1 (Marsaglia
 and Tsang, section 5), so a draw in 10^15 still has no value then; it takes the distribution's `d`."""
 
-_WEYL = np.uint64(0x9E3779B97F4A7C15)
-_FIRST = np.uint64(0xBF58476D1CE4E5B9)
-_SECOND = np.uint64(0x94D049BB133111EB)
+_WEYL = np.uint64(GOLDEN)
 _COUNTERS_PER_ROUND = 3
-
-
-def mix(words: UInt64) -> UInt64:
-    """Scramble 64-bit words so that any changed bit changes half of the result; a bijection.
-
-    The words are overwritten, since this is where masking spends its time.
-    """
-    words ^= words >> np.uint64(30)
-    words *= _FIRST
-    words ^= words >> np.uint64(27)
-    words *= _SECOND
-    words ^= words >> np.uint64(31)
-    return words
 
 
 def name_word(name: str) -> np.uint64:

@@ -8,7 +8,8 @@ He et al. 2022, https://arxiv.org/abs/2111.06377, appendix A).
 import numpy as np
 
 from fourm_runtime.batch import Bools, Int64
-from fourm_runtime.masking.draws import UInt64, bits
+from fourm_runtime.masking.draws import bits
+from fourm_runtime.mixer import UInt64
 
 _ROWS_AT_ONCE = 128  # keys of so many rows of 14 x 14 cells stay in a core's cache while they are mixed
 

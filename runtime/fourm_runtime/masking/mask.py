@@ -17,10 +17,11 @@ import numpy as np
 from fourm_runtime.batch import Batch, Int64, Masked, Selection
 from fourm_runtime.masking.budgets import Budgets, Odds, draw_budgets
 from fourm_runtime.masking.columns import dense_values, extent, gather, select_cells
-from fourm_runtime.masking.draws import Float64, UInt64, derive, name_word, sample_keys, uniforms
+from fourm_runtime.masking.draws import Float64, derive, name_word, sample_keys, uniforms
 from fourm_runtime.masking.grids import choose_cells
 from fourm_runtime.masking.mixture import Component, Keep, Mixture, find, require
 from fourm_runtime.masking.spans import LEAST_SENTINELS, Rows, mask_spans
+from fourm_runtime.mixer import UInt64
 from fourm_schema.errors import PlanError
 from fourm_schema.plan import Plan, Stream
 

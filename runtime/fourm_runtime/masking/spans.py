@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourm_runtime.batch import Bools, Int32, Int64, Ints, Selection
-from fourm_runtime.masking.draws import Float64, UInt64, derive, name_word, uniforms
+from fourm_runtime.masking.draws import Float64, derive, name_word, uniforms
+from fourm_runtime.mixer import UInt64
 from fourm_schema.plan import Special
 
 SHRINK = 0.9
