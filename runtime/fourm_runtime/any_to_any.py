@@ -47,17 +47,20 @@ class AnyToAny:
         self._values = Values(schema, model.plan, codecs)
 
     @classmethod
-    def from_pretrained(cls, path: Path | str, device: torch.device | str = "cpu") -> Self:
+    def from_pretrained(
+        cls, path: Path | str, device: torch.device | str = "cpu", averaged: bool = False
+    ) -> Self:
         """Load a checkpoint, or the latest one of a run.
 
         Args:
             path: directory of a checkpoint or of a run.
             device: where the model is to compute.
+            averaged: take the moving average of the weights that the run kept (`optimizer.ema`).
 
         Raises:
-            CheckpointError: if it is missing or damaged.
+            CheckpointError: if it is missing or damaged, or has no average.
         """
-        checkpoint = load(path)
+        checkpoint = load(path, averaged=averaged)
         return cls(checkpoint.schema, checkpoint.model().to(device), checkpoint.codecs)
 
     def save_pretrained(self, path: Path | str) -> None:

@@ -1,8 +1,8 @@
 """Pack what a mask selected into flat token sequences: every token is real, none is padding.
 
 A packer with a capacity splits samples, in order and greedily, into micro-batches of at most
-(T_in, T_out) tokens and fills each up to exactly that with one tail block that nothing reads, so that
-shapes are static. Without one (CPU), all samples form one micro-batch of just their tokens.
+(T_in, T_out) tokens and fills each up to exactly that with a tail that nothing reads, so that shapes are
+static; the tail is cut into short blocks, since attention within a block costs its length squared. Without one (CPU), all samples form one micro-batch of just their tokens.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,6 +16,9 @@ from fourm_runtime.batch import DenseTokens, Head, Int32, Int64, Masked, MicroBa
 from fourm_schema.allocation import Allocation
 from fourm_schema.errors import PlanError
 from fourm_schema.plan import Plan, Stream
+
+
+_TAIL_BLOCK = 128
 
 
 @attrs.frozen(eq=False)
@@ -141,12 +144,14 @@ def _pack_range(
         for stream, selection in shown
         if stream.is_dense and selection.size
     }
-    has_tail = [tail_in] if tail_in or tail_out else []
+    # The first block of the tail's context also answers the tail's queries; the others answer none.
+    tail = _tail_lengths(tail_in) or ([0] if tail_out else [])
+    idle = [0] * len(tail)
     return MicroBatch(
         encoder=_side(plan, allocation, encoder_size, [(place, inputs)]),
         dense=dense,
         registers=torch.from_numpy(register_index.reshape(-1).astype(np.int64)),
-        encoder_lengths=tuple(lengths.tolist() + has_tail),
+        encoder_lengths=tuple(lengths.tolist() + tail),
         decoder=_side(
             plan,
             allocation,
@@ -155,10 +160,10 @@ def _pack_range(
         ),
         parallel_size=parallel.size,
         parallel_lengths=_block_lengths(parallel, plan),
-        causal_lengths=_block_lengths(causal, plan) + ((tail_out,) if tail_out else ()),
-        parallel_queries=tuple(np.bincount(parallel.samples, minlength=count).tolist() + [0] * len(has_tail)),
+        causal_lengths=_block_lengths(causal, plan) + tuple(_tail_lengths(tail_out)),
+        parallel_queries=tuple(np.bincount(parallel.samples, minlength=count).tolist() + idle),
         causal_queries=tuple(
-            np.bincount(causal.samples, minlength=count).tolist() + [tail_out] * len(has_tail)
+            np.bincount(causal.samples, minlength=count).tolist() + ([tail_out, *idle[1:]] if tail else [])
         ),
         heads=_heads(plan, parallel, causal),
     )
@@ -221,6 +226,15 @@ def _block_lengths(tokens: _Tokens, plan: Plan) -> tuple[int, ...]:
     """Run lengths of (sample, stream), in order."""
     key = tokens.samples.astype(np.int64) * len(plan.streams) + tokens.stream_index
     return tuple(np.unique(key, return_counts=True)[1].tolist())
+
+
+def _tail_lengths(size: int) -> list[int]:
+    """Cut a tail into blocks.
+
+    >>> _tail_lengths(300)
+    [128, 128, 44]
+    """
+    return [min(_TAIL_BLOCK, size - start) for start in range(0, size, _TAIL_BLOCK)]
 
 
 def _heads(plan: Plan, parallel: _Tokens, causal: _Tokens) -> dict[str, Head]:

@@ -40,8 +40,13 @@ def show_error(error: FourmError) -> None:
     from rich.text import Text
 
     Console(stderr=True).print(
-        Panel(Text(str(error)), title=type(error).__name__, title_align="left", border_style="red")
+        Panel(Text(str(error)), title=_family(error), title_align="left", border_style="red")
     )
+
+
+def _family(error: FourmError) -> str:
+    """Name of the error as `fourm_schema.errors` lists it; modules may have narrower ones of their own."""
+    return next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == FourmError.__module__)
 
 
 def fault_record(fault: Fault) -> dict[str, object]:

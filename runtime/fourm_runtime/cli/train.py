@@ -8,10 +8,13 @@ import typer
 
 def train(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="The YAML file that says how to train.")],
-    schema: Annotated[
-        Path, typer.Option("--schema", metavar="FILE", help="The YAML file of the modalities.")
-    ],
     to: Annotated[Path, typer.Option("--to", metavar="RUN", help="Folder of the run.")],
+    schema: Annotated[
+        Path | None,
+        typer.Option(
+            "--schema", metavar="FILE", help="The YAML file of the modalities. Default: the dataset's own."
+        ),
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Option("--data", metavar="DATASET", help="Samples, encoded. Default: the recipe's dataset."),
@@ -55,21 +58,23 @@ def train(
     --resume as if it had not been cut off. Several processes: start it under `torchrun`.
 
     Example:
-        fourm train train.yaml --schema modalities.yaml --data digits.lance --codecs codecs/ --to runs/digits
+        fourm train train.yaml --data digits.lance --codecs codecs/ --to runs/digits
     """
     from fourm_runtime.cli.codec_folder import read_codecs
+    from fourm_runtime.data.dataset import Dataset
     from fourm_runtime.training.recipe import load_recipe
     from fourm_runtime.training.trainer import train as train_model
     from fourm_runtime.training.world import leave_world
     from fourm_schema.errors import TrainingError
     from fourm_schema.load import load_schema
 
-    how, declared = load_recipe(recipe, settings or ()), load_schema(schema)
+    how = load_recipe(recipe, settings or ())
     samples = data or next((Path(name) for name in how.datasets), None)
     if samples is None:
         raise TrainingError(
             str(recipe), "names no dataset", mend="give --data, or write datasets: {x.lance: 1}"
         )
+    declared = load_schema(schema) if schema is not None else Dataset.open(samples).schema
     stored = None if codecs is None and resume else read_codecs(declared, codecs)
     done = train_model(
         how,

@@ -1,5 +1,6 @@
 """The progress bar of a run: step, loss, speed and what is left."""
 
+import sys
 from types import TracebackType
 from typing import Self
 
@@ -9,9 +10,11 @@ from rich.progress import Progress as Bar
 
 from fourm_runtime.training.metrics import StepMetrics
 
+LINES = 20
+
 
 class Progress:
-    """A bar on stderr while entered; nothing is drawn where stderr is no terminal.
+    """A bar on stderr while entered; where that is no terminal, a line for each twentieth of the run.
 
     Args:
         total: steps of the run.
@@ -21,6 +24,8 @@ class Progress:
 
     def __init__(self, total: int, done: int = 0, quiet: bool = False) -> None:
         console = Console(stderr=True)
+        self._total, self._told = total, done
+        self._lines = not quiet and not console.is_terminal
         self._bar = Bar(
             TextColumn("training"),
             BarColumn(),
@@ -38,6 +43,9 @@ class Progress:
         if metrics is not None:
             numbers = f"loss {metrics.loss:.4f}  {metrics.samples_per_second:,.0f} samples/s"
         self._bar.update(self._task, completed=done, numbers=numbers)
+        if self._lines and (done - self._told) * LINES >= self._total:
+            self._told = done
+            print(f"step {done:,} of {self._total:,}  {numbers}", file=sys.stderr, flush=True)
 
     def __enter__(self) -> Self:
         self._bar.start()
