@@ -26,8 +26,8 @@ def load_splits(held_out: int = 360, seed: int = 0) -> tuple[list[Row], list[Row
     Returns:
         Training rows, held-out rows, and the held-out digits (0 to 9).
     """
-    digits = load_digits()
-    images, labels = digits.images.astype(np.uint8), digits.target.astype(np.int64)
+    cells, names = load_digits(return_X_y=True)
+    images, labels = np.asarray(cells, np.uint8).reshape(-1, 8, 8), np.asarray(names, np.int64)
     places = np.arange(len(images))
     train, held = train_test_split(places, test_size=held_out, stratify=labels, random_state=seed)
     rows = [sample(f"digit-{place:04d}", images[place], int(labels[place])) for place in places]
@@ -78,8 +78,15 @@ def digit_in(caption: str) -> int | None:
     return named[0] if len(named) == 1 else None
 
 
+def list_of_texts(value: object) -> list[str]:
+    """The captions of a row."""
+    assert isinstance(value, list), "a row holds all its captions"
+    return [str(text) for text in value]
+
+
 def train_judge(rows: list[Row], seed: int = 0) -> SVC:
     """A classifier of real training images; it judges the images that a model draws."""
     images = np.stack([np.asarray(row["digit"]).reshape(-1) for row in rows])
-    names = [digit_in(str(row["caption"][0])) for row in rows]  # type: ignore[index]  # captions are lists
-    return SVC(gamma=0.001, C=10.0, random_state=seed).fit(images, names)
+    names = [digit_in(caption) for row in rows for caption in list_of_texts(row["caption"])[:1]]
+    # pyright takes SVC's parameters to be strings, from its docstring
+    return SVC(gamma=0.001, C=10.0, random_state=seed).fit(images, names)  # pyright: ignore[reportArgumentType]

@@ -27,6 +27,7 @@ from fourm_runtime.data.dataset import Dataset
 from fourm_runtime.training.recipe import load_recipe
 from fourm_runtime.training.trainer import train
 from fourm_schema import FourmError, Schema, load_schema, resolve
+from fourm_schema.errors import DataError
 from pictures import draw_sheet
 
 HERE = Path(__file__).parent
@@ -44,7 +45,7 @@ def train_codecs(schema: Schema, data: Dataset) -> dict[str, StoredCodec]:
 def run(to: Path, overrides: list[str], console: Console) -> Evaluation:
     """The whole path: declare, store, encode, train, generate, judge."""
     schema, recipe = load_schema(SCHEMA), load_recipe(RECIPE, overrides)
-    shutil.rmtree(to, ignore_errors=True)
+    make_room(to)
     train_rows, held_rows, held_digits = load_splits(seed=recipe.seed)
 
     console.rule("store the digits, encode them into tokens")
@@ -63,6 +64,19 @@ def run(to: Path, overrides: list[str], console: Console) -> Evaluation:
     found = evaluate_directions(model, held_rows, held_digits, train_judge(train_rows), seed=recipe.seed)
     draw_sheet(found.drawn, to / "drawn.png")
     return found
+
+
+def make_room(to: Path) -> None:
+    """Remove what an earlier quickstart left in a folder.
+
+    Raises:
+        DataError: if the folder holds anything else.
+    """
+    if to.is_dir() and any(to.iterdir()) and not (to / "train.lance").is_dir():
+        raise DataError(
+            str(to), "holds something else than an earlier quickstart", mend="choose another --to"
+        )
+    shutil.rmtree(to, ignore_errors=True)
 
 
 def show(found: Evaluation, console: Console) -> None:

@@ -2,7 +2,8 @@
 
 A packer with a capacity splits samples, in order and greedily, into micro-batches of at most
 (T_in, T_out) tokens and fills each up to exactly that with a tail that nothing reads, so that shapes are
-static; the tail is cut into short blocks, since attention within a block costs its length squared. Without one (CPU), all samples form one micro-batch of just their tokens.
+static; the tail is cut into short blocks, since attention within a block costs its length squared.
+Without a capacity (CPU), all samples form one micro-batch of just their tokens.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,6 @@ from fourm_runtime.batch import DenseTokens, Head, Int32, Int64, Masked, MicroBa
 from fourm_schema.allocation import Allocation
 from fourm_schema.errors import PlanError
 from fourm_schema.plan import Plan, Stream
-
 
 _TAIL_BLOCK = 128
 
