@@ -66,7 +66,7 @@ def evaluate_directions(
     assert isinstance(shape, Vector) and shape.range_of_each, "modalities.yaml declares its ranges"
     bin_width = np.ptp(np.array(shape.range_of_each), axis=1) / shape.bins
     usual = np.abs(true_shapes - np.median(true_shapes, axis=0)) / bin_width
-    common = np.bincount(true_maps.reshape(-1)).max() / true_maps.size
+    commonest = np.bincount(true_maps.reshape(-1)).argmax()
     lines = (
         Line("image", "caption", "names the right digit", share(named == digits), "10.0 %", "chance"),
         Line(
@@ -77,7 +77,14 @@ def evaluate_directions(
             share(judge.predict(images) == digits),
             "the judge on real images",
         ),
-        Line("image", "strokes", "right cells", share(maps == true_maps), f"{common:.1%}", "commonest class"),
+        Line(
+            "image",
+            "strokes",
+            "right cells",
+            share(maps == true_maps),
+            share(true_maps == commonest),
+            "commonest class",
+        ),
         Line(
             "image",
             "shape",
