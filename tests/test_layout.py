@@ -124,7 +124,7 @@ def test_the_schema_room_loads_no_torch() -> None:
 
 def test_the_model_half_loads_no_lance() -> None:
     """A machine that only generates needs no dataset library."""
-    half = ["transformer", "packing", "loss", "checkpoint", "any_to_any"]
+    half = ["transformer", "packing", "loss", "checkpoints.store", "any_to_any"]
     modules_of_it = ", ".join(f"fourm_runtime.{name}" for name in half)
 
     assert loaded_after(f"import {modules_of_it}", "lance", "pyarrow") == []

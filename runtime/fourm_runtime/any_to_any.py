@@ -12,7 +12,7 @@ from typing import Self
 import torch
 
 from fourm_codecs.base import Codec, StoredCodec
-from fourm_runtime.checkpoint import Checkpoint, load, save
+from fourm_runtime.checkpoints.store import Checkpoint, load, save
 from fourm_runtime.generation.plan import GenerationPlan, compile_request
 from fourm_runtime.generation.request import Prefix, Request, RequestFaults, TargetsLike, read_targets
 from fourm_runtime.generation.run import run_jobs

@@ -21,9 +21,10 @@ from safetensors.torch import save_file
 from fourm_codecs.base import StoredCodec
 from fourm_codecs.build import build_codec
 from fourm_codecs.vocabulary import WordVocabulary
-from fourm_runtime import checkpoint as checkpoints
 from fourm_runtime.assemble import assemble
 from fourm_runtime.batch import Batch, Bools, Column, Dense, Grid, Int64, Sequences
+from fourm_runtime.checkpoints import store as checkpoints
+from fourm_runtime.checkpoints.state import DatasetMark, TrainingState, save_state
 from fourm_runtime.data.order import Order
 from fourm_runtime.masking.mask import Masker
 from fourm_runtime.training import loop
@@ -31,7 +32,6 @@ from fourm_runtime.training.gradients import FlatGradients
 from fourm_runtime.training.loop import Samples, TrainedRun, run_steps
 from fourm_runtime.training.preparation import Preparation, PreparedStep
 from fourm_runtime.training.recipe import Recipe
-from fourm_runtime.training.state import DatasetMark, TrainingState, save_state
 from fourm_runtime.training.step import StepCounts, StepLosses, compute_gradients, count_step
 from fourm_runtime.training.trainer import begin
 from fourm_runtime.training.world import World, join_world

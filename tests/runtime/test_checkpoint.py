@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from fourm_runtime.assemble import assemble
-from fourm_runtime.checkpoint import Checkpoint, find_checkpoint, load, load_training_state, save
-from fourm_runtime.safe_files import replacing
+from fourm_runtime.checkpoints.files import replacing
+from fourm_runtime.checkpoints.store import Checkpoint, find_checkpoint, load, load_training_state, save
 from fourm_schema.architecture import Architecture
 from fourm_schema.errors import CheckpointError
 from fourm_schema.resolve import resolve

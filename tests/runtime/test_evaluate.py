@@ -15,11 +15,11 @@ from typer.testing import CliRunner
 from fourm_codecs.store import save_codec
 from fourm_runtime.assemble import assemble
 from fourm_runtime.batch import Batch, Int64
-from fourm_runtime.checkpoint import Checkpoint, save
+from fourm_runtime.checkpoints.store import Checkpoint, save
 from fourm_runtime.cli.app import app
 from fourm_runtime.data.dataset import Dataset
-from fourm_runtime.evaluate import evaluate, evaluate_checkpoint, frequency_loss
 from fourm_runtime.masking.mask import Masker
+from fourm_runtime.training.evaluate import evaluate, evaluate_checkpoint, frequency_loss
 from fourm_runtime.training.recipe import Recipe
 from fourm_runtime.training.trainer import train
 from fourm_runtime.transformer import AnyToAnyTransformer

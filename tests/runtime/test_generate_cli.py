@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 from fourm_codecs.build import build_codec
 from fourm_codecs.vocabulary import WordVocabulary
-from fourm_runtime import checkpoint
 from fourm_runtime.any_to_any import AnyToAny
 from fourm_runtime.assemble import assemble
+from fourm_runtime.checkpoints import store as checkpoint
 from fourm_runtime.cli.app import app
 from fourm_schema.architecture import Architecture
 from fourm_schema.resolve import resolve

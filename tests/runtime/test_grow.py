@@ -8,8 +8,8 @@ import torch
 
 from fourm_runtime.assemble import assemble
 from fourm_runtime.batch import MicroBatch
-from fourm_runtime.checkpoint import Checkpoint, load, load_training_state, save
-from fourm_runtime.grow import compare_schemas, grow, grow_state, require_same_schema
+from fourm_runtime.checkpoints.grow import compare_schemas, grow, grow_state, require_same_schema
+from fourm_runtime.checkpoints.store import Checkpoint, load, load_training_state, save
 from fourm_runtime.masking.mask import Masker
 from fourm_runtime.packing import pack
 from fourm_runtime.training.metrics import read_metrics

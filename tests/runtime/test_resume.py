@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from fourm_runtime import checkpoint as checkpoints
 from fourm_runtime.batch import Batch, Int64
+from fourm_runtime.checkpoints import store as checkpoints
 from fourm_runtime.training.metrics import METRICS, StepMetrics, read_metrics
 from fourm_schema.errors import TrainingError
 from fourm_schema.resolve import resolve

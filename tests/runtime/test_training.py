@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from fourm_runtime import checkpoint as checkpoints
 from fourm_runtime.assemble import assemble
 from fourm_runtime.batch import Batch, Dense, Int64
+from fourm_runtime.checkpoints import store as checkpoints
+from fourm_runtime.checkpoints.state import DatasetMark
 from fourm_runtime.data.dataset import Dataset
 from fourm_runtime.data.order import Order
 from fourm_runtime.masking.mask import Masker
@@ -28,7 +29,6 @@ from fourm_runtime.training.optimizer import (
     set_learning_rate,
 )
 from fourm_runtime.training.preparation import Preparation
-from fourm_runtime.training.state import DatasetMark
 from fourm_runtime.training.step import count_step
 from fourm_runtime.training.trainer import begin, train
 from fourm_runtime.training.world import World, join_world

@@ -10,7 +10,7 @@ from fourm_codecs.vocabulary import WordVocabulary
 from fourm_runtime.any_to_any import AnyToAny
 from fourm_runtime.data.dataset import Dataset
 from fourm_runtime.data.ingest import read_rows
-from fourm_runtime.evaluate import evaluate_checkpoint
+from fourm_runtime.training.evaluate import evaluate_checkpoint
 from fourm_runtime.training.recipe import Recipe, load_recipe
 from fourm_runtime.training.trainer import train
 from fourm_schema import Plan, Schema, SchemaError, Stream, allocate, load_schema, parse_schema, resolve

@@ -36,7 +36,7 @@ def evaluate(
     Example:
         fourm evaluate runs/digits --data held-out.lance --json
     """
-    from fourm_runtime.evaluate import evaluate_checkpoint
+    from fourm_runtime.training.evaluate import evaluate_checkpoint
     from fourm_runtime.training.recipe import load_recipe
 
     scores = evaluate_checkpoint(

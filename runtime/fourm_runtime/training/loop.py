@@ -12,12 +12,13 @@ from pathlib import Path
 import attrs
 import numpy as np
 
-from fourm_runtime import checkpoint as checkpoints
-from fourm_runtime.checkpoint import Checkpoint
+from fourm_runtime.checkpoints import store as checkpoints
+from fourm_runtime.checkpoints.state import DatasetMark, TrainingState
+from fourm_runtime.checkpoints.store import Checkpoint
 from fourm_runtime.data.order import Order
 from fourm_runtime.data.prefetch import Prefetch
-from fourm_runtime.evaluate import evaluate
 from fourm_runtime.masking.mask import Masker
+from fourm_runtime.training.evaluate import evaluate
 from fourm_runtime.training.interrupts import Interrupts
 from fourm_runtime.training.learner import Learner
 from fourm_runtime.training.metrics import (
@@ -31,7 +32,6 @@ from fourm_runtime.training.metrics import (
 from fourm_runtime.training.preparation import Preparation, Source
 from fourm_runtime.training.progress import Progress
 from fourm_runtime.training.recipe import Recipe, working_precision
-from fourm_runtime.training.state import DatasetMark, TrainingState
 from fourm_runtime.training.step import count_step
 from fourm_runtime.training.world import World
 from fourm_schema.errors import TrainingError

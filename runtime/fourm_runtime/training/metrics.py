@@ -13,8 +13,8 @@ from typing import Protocol
 import attrs
 import torch
 
+from fourm_runtime.checkpoints.files import write_text
 from fourm_runtime.loss import Divisor, stream_factors
-from fourm_runtime.safe_files import write_text
 from fourm_runtime.training.step import StepCounts, StepLosses, stream_losses, total_loss
 from fourm_schema.errors import MissingExtraError, TrainingError
 from fourm_schema.plan import Plan

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from fourm_runtime.checkpoint import Checkpoint
+from fourm_runtime.checkpoints.state import DatasetMark
+from fourm_runtime.checkpoints.store import Checkpoint
 from fourm_runtime.data.dataset import Dataset
 from fourm_runtime.data.encoding import status_of
-from fourm_runtime.training.state import DatasetMark
 from fourm_schema.errors import DataError, TrainingError
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from fourm_runtime.safe_files import listed
+from fourm_runtime.checkpoints.files import listed
 from fourm_schema.errors import CheckpointError
 
 STATE_FIELDS = ("step", "exp_avg", "exp_avg_sq")

@@ -2,7 +2,7 @@
 
 runs/x/metrics.jsonl                   one line per step
 runs/x/evaluation.jsonl                one line per evaluation, if held-out samples were given
-runs/x/checkpoints/step-00001000/      see `fourm_runtime.checkpoint`
+runs/x/checkpoints/step-00001000/      see `fourm_runtime.checkpoints.store`
 runs/x/checkpoints/latest              the name of the newest
 """
 
@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 
 from fourm_codecs.base import StoredCodec
 from fourm_codecs.build import build_codec
-from fourm_runtime import checkpoint as checkpoints
 from fourm_runtime.assemble import assemble
-from fourm_runtime.checkpoint import Checkpoint
-from fourm_runtime.grow import grow, grow_state, require_same_schema
-from fourm_runtime.safe_files import listed
+from fourm_runtime.checkpoints import store as checkpoints
+from fourm_runtime.checkpoints.files import listed
+from fourm_runtime.checkpoints.grow import grow, grow_state, require_same_schema
+from fourm_runtime.checkpoints.state import DatasetMark
+from fourm_runtime.checkpoints.store import Checkpoint
 from fourm_runtime.training.loop import HeldOut, Samples, Start, TrainedRun, run_steps
 from fourm_runtime.training.metrics import METRICS
 from fourm_runtime.training.recipe import Recipe, differences
-from fourm_runtime.training.state import DatasetMark
 from fourm_runtime.training.world import join_world
 from fourm_schema.errors import TrainingError
 from fourm_schema.plan import Plan

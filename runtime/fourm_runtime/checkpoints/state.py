@@ -13,7 +13,7 @@ from pathlib import Path
 import attrs
 import torch
 
-from fourm_runtime.safe_files import read_json, read_record, read_tensors, write_record, write_tensors
+from fourm_runtime.checkpoints.files import read_json, read_record, read_tensors, write_record, write_tensors
 from fourm_schema.errors import CheckpointError
 
 FOLDER, STATE = "training", "state.json"

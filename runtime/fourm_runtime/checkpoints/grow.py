@@ -13,9 +13,9 @@ import torch
 
 from fourm_codecs.base import StoredCodec
 from fourm_runtime.assemble import assemble
-from fourm_runtime.checkpoint import Checkpoint
-from fourm_runtime.safe_files import listed
-from fourm_runtime.training.state import TrainingState
+from fourm_runtime.checkpoints.files import listed
+from fourm_runtime.checkpoints.state import TrainingState
+from fourm_runtime.checkpoints.store import Checkpoint
 from fourm_schema.errors import CheckpointError, Fault
 from fourm_schema.plan import Plan
 from fourm_schema.resolve import resolve

@@ -5,7 +5,7 @@
     model.safetensors    every parameter, by name
     codecs/<modality>/   the codec of each token stream
     README.md            a card for people
-    training/            what a run needs to go on (see `fourm_runtime.training.state`); not for use
+    training/            what a run needs to go on (see `fourm_runtime.checkpoints.state`); not for use
 
 In a run's directory checkpoints stand as `checkpoints/step-00000100`, and the text file
 `checkpoints/latest` names the newest.
@@ -24,7 +24,7 @@ import torch
 from fourm_codecs.base import StoredCodec
 from fourm_codecs.store import load_codec, save_codec
 from fourm_runtime.assemble import empty_model
-from fourm_runtime.safe_files import (
+from fourm_runtime.checkpoints.files import (
     CONVERTER,
     listed,
     read_json,
@@ -38,7 +38,7 @@ from fourm_runtime.safe_files import (
     write_tensors,
     write_text,
 )
-from fourm_runtime.training.state import TrainingState, load_state, save_state
+from fourm_runtime.checkpoints.state import TrainingState, load_state, save_state
 from fourm_runtime.transformer import AnyToAnyTransformer
 from fourm_schema.allocation import Allocation, Span, allocate
 from fourm_schema.architecture import Architecture

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from fourm_runtime.batch import Int32, Masked
-from fourm_runtime.checkpoint import load, load_training_state
+from fourm_runtime.checkpoints.store import load, load_training_state
 from fourm_runtime.loss import Divisor, stream_factors
 from fourm_runtime.masking.mask import Masker
 from fourm_runtime.packing import pack
