@@ -1,15 +1,11 @@
 """Claims about evaluation: equal questions for every model, and a baseline that is hard to beat."""
 
 import json
-import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from typer.testing import CliRunner
 
 from fourm_codecs.store import save_codec
@@ -19,7 +15,7 @@ from fourm_runtime.checkpoints.store import Checkpoint, save
 from fourm_runtime.cli.app import app
 from fourm_runtime.data.dataset import Dataset
 from fourm_runtime.masking.mask import Masker
-from fourm_runtime.training.evaluate import evaluate, evaluate_checkpoint, frequency_loss
+from fourm_runtime.training.evaluate import evaluate, evaluate_checkpoint
 from fourm_runtime.training.recipe import Recipe
 from fourm_runtime.training.trainer import train
 from fourm_runtime.transformer import AnyToAnyTransformer
@@ -105,27 +101,6 @@ class Absent(MadeUp):
 
     def batch(self, rows: Int64, epoch: Int64, seed: int) -> Batch:
         return Batch(rows, {})
-
-
-tokens = st.integers(1, 60).flatmap(
-    lambda size: st.tuples(
-        arrays(np.int32, size, elements=st.integers(0, 4)), arrays(np.int32, size, elements=st.integers(0, 6))
-    )
-)
-
-
-@given(tokens)
-def test_the_baseline_is_the_entropy_of_the_ids_given_their_position(
-    drawn: tuple[np.ndarray[tuple[int], np.dtype[np.int32]], np.ndarray[tuple[int], np.dtype[np.int32]]],
-) -> None:
-    """Written out position by position, id by id."""
-    positions, ids = drawn
-    expected = 0.0
-    for position in set(positions.tolist()):
-        here = ids[positions == position].tolist()
-        expected -= sum(math.log(here.count(value) / len(here)) for value in here)
-
-    assert frequency_loss(positions, ids) == pytest.approx(expected / len(ids))
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,9 @@
 Masks are drawn as in training, from the same mixture, but each sample has one fixed mask: equal seeds
 give equal questions, so two models, or two steps of one run, can be compared.
 
-Beside each stream's loss stands a baseline: the loss of always answering with the frequencies of the ids
-at that position. The frequencies are those of the very targets that are scored, so nothing that knows
-only the position can do better; a model below the baseline has used what it was shown.
+Beside each stream's loss stands a baseline: the loss of always answering with the frequencies that the ids
+have at that position in these very samples (see `fourm_runtime.training.baseline`). A model below it has used
+what it was shown.
 """
 
 from collections.abc import Iterator
@@ -16,11 +16,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fourm_runtime.batch import Int32, Masked
+from fourm_runtime.batch import Batch, Masked
 from fourm_runtime.checkpoints.store import load, load_training_state
 from fourm_runtime.loss import Divisor, stream_factors
 from fourm_runtime.masking.mask import Masker
 from fourm_runtime.packing import pack
+from fourm_runtime.training.baseline import Baseline
 from fourm_runtime.training.preparation import Masking, Source
 from fourm_runtime.training.recipe import Recipe, working_precision
 from fourm_runtime.training.step import autocast
@@ -102,7 +103,9 @@ def evaluate(
     tallies: dict[str, _Tally] = {stream.name: _Tally() for stream in model.plan.targets}
     try:
         with torch.inference_mode():
-            for masked in _masked(masking, source, rows, seed):
+            for batch, masked in _masked(masking, source, rows, seed):
+                for name, selection in masked.targets.items():
+                    tallies[name].baseline.add(selection, batch.columns.get(name))
                 _tally(model, masked, tallies, capacity, precision)
     finally:
         model.train(was_training)
@@ -166,23 +169,6 @@ def evaluate_checkpoint(
         )
 
 
-def frequency_loss(positions: Int32, ids: Int32) -> float:
-    """Mean loss of the ids' own frequencies at each position: their conditional entropy, nats.
-
-    >>> round(frequency_loss(np.array([0, 0, 1, 1], np.int32), np.array([3, 4, 5, 5], np.int32)), 4)
-    0.3466
-    """
-    at_position = _counts(positions.astype(np.int64))
-    of_id = _counts(positions.astype(np.int64) << 32 | ids.astype(np.int64))
-    return float(np.mean(np.log(at_position) - np.log(of_id)))
-
-
-def _counts(keys: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How often each key occurs, for each place of `keys`."""
-    _, which, counts = np.unique(keys, return_inverse=True, return_counts=True)
-    return counts[which]
-
-
 @attrs.define
 class _Tally:
     """Sums over a stream's targets so far."""
@@ -190,19 +176,21 @@ class _Tally:
     loss: float = 0.0
     right: int = 0
     targets: int = 0
-    positions: list[Int32] = attrs.field(factory=list)
-    ids: list[Int32] = attrs.field(factory=list)
+    baseline: Baseline = attrs.field(factory=Baseline)
 
     def score(self) -> StreamScore:
-        baseline = frequency_loss(np.concatenate(self.positions), np.concatenate(self.ids))
-        return StreamScore(self.loss / self.targets, self.right / self.targets, baseline, self.targets)
+        share = 1 / self.targets
+        return StreamScore(self.loss * share, self.right * share, self.baseline.loss(), self.targets)
 
 
-def _masked(masking: Masking, source: Source, rows: NDArray[np.integer], seed: int) -> Iterator[Masked]:
+def _masked(
+    masking: Masking, source: Source, rows: NDArray[np.integer], seed: int
+) -> Iterator[tuple[Batch, Masked]]:
     for start in range(0, len(rows), SAMPLES_AT_A_TIME):
         part = rows[start : start + SAMPLES_AT_A_TIME].astype(np.int64)
         epoch = np.zeros(len(part), np.int64)
-        yield masking(source.batch(part, epoch, seed), epoch)
+        batch = source.batch(part, epoch, seed)
+        yield batch, masking(batch, epoch)
 
 
 def _tally(
@@ -213,9 +201,6 @@ def _tally(
     precision: torch.dtype,
 ) -> None:
     device = model.tables.mask_token.device
-    for name, selection in masked.targets.items():
-        tallies[name].positions.append(selection.positions)
-        tallies[name].ids.append(selection.ids)
     for packed in pack(masked, model.plan, model.allocation, model.architecture.registers, capacity):
         batch = packed.to(device)
         with autocast(device, precision):
