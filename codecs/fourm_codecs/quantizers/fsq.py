@@ -1,4 +1,4 @@
-"""Finite scalar quantization: the codebook is a fixed grid, so there is nothing to learn and nothing to collapse.
+"""Finite scalar quantization: the codebook is a fixed grid, so there is nothing that could collapse.
 
 Source: Mentzer et al. 2023, https://arxiv.org/abs/2309.15505, equations 1-3, as `vector-quantize-pytorch`
 implements it. What we rely on stands in `tests/codecs/test_fsq.py`.
@@ -62,7 +62,7 @@ class FiniteScalarQuantizer(nn.Module):
         Raises:
             CodecError: if an id is not in [0, vocab_size).
         """
-        if ids.numel() and not (0 <= int(ids.min()) and int(ids.max()) < self.vocab_size):
+        if ids.numel() and not (int(ids.min()) >= 0 and int(ids.max()) < self.vocab_size):
             got = f"ids from {int(ids.min())} to {int(ids.max())}"
             raise CodecError("fsq", f"an id is in [0, {self.vocab_size})", got=got)
         codes: Tensor = self._grid.indices_to_codes(ids.reshape(1, -1))

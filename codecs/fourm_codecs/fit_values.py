@@ -1,0 +1,119 @@
+"""What a codec is fitted on: batches in a reproducible order, and a share that is held out.
+
+Values are read in chunks, as often as needed; at most `BUFFER_BYTES` of them are held at once.
+
+Shapes: B images of a batch, L patches, C numbers of a patch.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import count
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from fourm_codecs.base import Array
+from fourm_codecs.dense import DenseView
+from fourm_schema.errors import CodecError
+
+Float32 = NDArray[np.float32]
+Values = Sequence[object] | Array | Callable[[], Iterable[Sequence[object] | Array]]
+"""Values at once, or a function that reads them in chunks, from the first, in the same order each time."""
+
+HELD_OUT_EVERY = 10
+HELD_OUT_MOST = 1024
+BUFFER_BYTES = 512 * 2**20
+CHUNK = 256
+
+
+@attrs.frozen
+class FitValues:
+    """The values of a fit as patches.
+
+    Every tenth is held out, 1,024 at most, whatever the seed: a fit that goes on never trains on what an
+    earlier part of it was measured on.
+
+    Attributes:
+        modality: whose values they are.
+        source: where they come from.
+        view: turns them into patches.
+        buffer_bytes: how much is held to draw from.
+    """
+
+    modality: str
+    source: Values
+    view: DenseView
+    buffer_bytes: int = BUFFER_BYTES
+
+    def held_out(self) -> list[object]:
+        """The values, as given, that no batch holds.
+
+        Raises:
+            CodecError: if there are fewer values than one to train on and one to hold out.
+        """
+        found = []
+        for number, value in enumerate(self._all()):
+            if is_held_out(number):
+                found.append(value)
+            if len(found) == HELD_OUT_MOST:
+                break
+        if not found:
+            raise CodecError(
+                self.modality,
+                f"a fit needs {HELD_OUT_EVERY} values or more",
+                got=str(sum(1 for _ in self._all())),
+                mend="one in ten is held out to measure on",
+            )
+        return found
+
+    def batches(self, size: int, seed: int, skip: int = 0) -> Iterator[Float32]:
+        """Batches (B, L, C) without end; each pass over the values takes each once, in an order of its own.
+
+        Args:
+            size: B.
+            seed: of the orders.
+            skip: batches to pass over: those of the steps that a resumed fit has done.
+        """
+        drawn = self._drawn(seed)
+        for _ in range(skip * size):
+            next(drawn)
+        while True:
+            yield np.stack([next(drawn) for _ in range(size)])
+
+    def _drawn(self, seed: int) -> Iterator[Float32]:
+        room = max(1, self.buffer_bytes // (4 * self.view.token_count * self.view.token_dim))
+        for epoch in count():
+            generator = np.random.default_rng([seed, epoch])
+            held: list[Float32] = []
+            for patches in self._training():
+                if len(held) < room:
+                    held.append(patches)
+                    continue
+                place = int(generator.integers(room))
+                yield held[place]
+                held[place] = patches
+            for place in generator.permutation(len(held)):
+                yield held[place]
+
+    def _training(self) -> Iterator[Float32]:
+        number = 0
+        for chunk in self._chunks():
+            kept = [value for place, value in enumerate(chunk) if not is_held_out(number + place)]
+            number += len(chunk)
+            if kept:
+                yield from self.view.encode(kept)
+
+    def _all(self) -> Iterator[object]:
+        for chunk in self._chunks():
+            yield from chunk
+
+    def _chunks(self) -> Iterable[Sequence[object] | Array]:
+        if callable(self.source):
+            return self.source()
+        values = self.source
+        return (values[start : start + CHUNK] for start in range(0, len(values), CHUNK))
+
+
+def is_held_out(number: int) -> bool:
+    """Whether the value of this number, from 0, is held out."""
+    return number % HELD_OUT_EVERY == HELD_OUT_EVERY - 1 and number < HELD_OUT_EVERY * HELD_OUT_MOST
