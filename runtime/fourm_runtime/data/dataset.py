@@ -13,7 +13,14 @@ import pyarrow as pa
 
 from fourm_codecs.base import StoredCodec
 from fourm_runtime.data import store
-from fourm_runtime.data.encoding import Progress, StreamStatus, encode_stream, stale_error, status_of
+from fourm_runtime.data.encoding import (
+    Progress,
+    StreamStatus,
+    encode_stream,
+    raw_values,
+    stale_error,
+    status_of,
+)
 from fourm_runtime.data.layout import (
     ID,
     SAMPLE,
@@ -317,6 +324,19 @@ class Dataset:
         for batch in self._dataset.to_batches(columns=[modality], batch_size=_SCAN_ROWS, scan_in_order=True):
             for views in batch.column(0).to_pylist():
                 yield from views or ()
+
+    def values(self, modality: str) -> Iterator[list[object]]:
+        """Every raw value of a modality in chunks, as they were given, in the order of the rows; none absent.
+
+        Raises:
+            DataError: if it is no modality of this dataset.
+        """
+        entry = self._schema.modalities.get(modality)
+        if entry is None:
+            mend = nearest(modality, list(self._schema.modalities))
+            raise DataError(modality, "is no modality of this dataset", mend=mend)
+        for batch in self._dataset.to_batches(columns=[modality], batch_size=_SCAN_ROWS, scan_in_order=True):
+            yield [value for value in raw_values(entry, batch.column(0)) if value is not None]
 
     def pin(self, tag: str) -> None:
         """Name this version, so that no clean-up removes it while a run reads it.
