@@ -4,6 +4,7 @@ The loss is the mean squared error of what comes back, on the scale [-1, 1]. Fin
 no loss of its own: its codebook is fixed (Mentzer et al. 2023, section 3).
 """
 
+import hashlib
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -64,6 +65,8 @@ class FitRecipe:
         for key in ("steps", "batch_size", "save_every", "log_every"):
             if getattr(self, key) < 1:
                 raise CodecError(f"fit.{key}", "must be 1 or more", got=str(getattr(self, key)))
+        if self.seed < 0:
+            raise CodecError("fit.seed", "must be 0 or more", got=str(self.seed))
         if not (self.lr > 0 and math.isfinite(self.lr)):
             raise CodecError("fit.lr", "must be above 0", got=str(self.lr))
 
@@ -108,11 +111,11 @@ def fit(
     """
     asked = recipe or FitRecipe()
     image = image_of_numbers(modality, entry)
-    folder = FitFolder(Path(out_dir) / FIT, _identity(modality, image, asked))
-    network = build_network(modality, image, asked.size, torch.Generator().manual_seed(asked.seed))
-    optimizer = _optimizer(network, asked)
     data = FitValues(modality, values, view_of(modality, image))
     held_out = data.held_out()
+    folder = FitFolder(Path(out_dir) / FIT, _identity(modality, image, asked, held_out))
+    network = build_network(modality, image, asked.size, torch.Generator().manual_seed(asked.seed))
+    optimizer = _optimizer(network, asked)
     if resume:
         done = folder.load(network, optimizer)
     else:
@@ -196,7 +199,10 @@ def _calibrated(
     return attrs.evolve(draft, law=law_of(entry, QUANTILE, error))
 
 
-def _identity(modality: str, entry: Image, recipe: FitRecipe) -> dict[str, Json]:
+def _identity(modality: str, entry: Image, recipe: FitRecipe, held_out: list[object]) -> dict[str, Json]:
     asked: dict[str, Json] = attrs.asdict(recipe, filter=lambda field, _: field.name not in LOOKS)
     declared: dict[str, Json] = entry.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    return {"modality": modality, "recipe": asked, "entry": declared}
+    digest = hashlib.sha256()
+    for value in held_out:
+        digest.update(view_of(modality, entry).encode([value]).tobytes())
+    return {"modality": modality, "recipe": asked, "entry": declared, "dataset": digest.hexdigest()}

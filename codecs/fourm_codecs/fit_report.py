@@ -19,6 +19,7 @@ from fourm_codecs.values import read_stack
 Float64 = NDArray[np.float64]
 
 SHOWN = 16
+CHUNK = 64
 LEAST_SIDE_PX = 64
 GAP_PX = 2
 
@@ -82,12 +83,16 @@ def round_trip(codec: ImageTokenizer, values: Sequence[object], quantile: float)
         CodecError: if an image is not one the modality can hold.
     """
     assert len(values), "nothing can be measured on no images"
-    tokens = codec.encode(values)
-    given, back = _stack(codec, values), _stack(codec, codec.decode(tokens))
-    square_N = np.square(given - back).reshape(len(values), -1).mean(axis=1)
+    squares, counts = list[Float64](), np.zeros(codec.vocab_size, np.int64)
+    for start in range(0, len(values), CHUNK):
+        chunk = values[start : start + CHUNK]
+        tokens = codec.encode(chunk)
+        difference = _stack(codec, chunk) - _stack(codec, codec.decode(tokens))
+        squares.append(np.square(difference).reshape(len(chunk), -1).mean(axis=1))
+        counts += np.bincount(tokens.ids, minlength=codec.vocab_size)
+    square_N = np.concatenate(squares)
     rmse = math.sqrt(square_N.mean())
     low, high = value_range(codec.entry)
-    counts = np.bincount(tokens.ids, minlength=codec.vocab_size)
     shares = counts[counts > 0] / counts.sum()
     return RoundTrip(
         images=len(values),

@@ -1,6 +1,6 @@
 """The state of a fit on disk, so that a killed one goes on as if it had not been cut off.
 
-    fit.json                    the recipe, the schema entry, the step, the state's name and hash
+    fit.json                    recipe, schema entry, hash of the values held out; the step and its state
     state-<hash>.safetensors    weights and the optimizer's moments
     metrics.jsonl               one line per measured step
 
@@ -41,7 +41,8 @@ class FitFolder:
 
     Attributes:
         path: the folder.
-        identity: what must be the same for a fit to go on: recipe and schema entry.
+        identity: what must be the same for a fit to go on: modality, recipe, schema entry and a hash of the
+            values held out, under names that fit into a message.
     """
 
     path: Path

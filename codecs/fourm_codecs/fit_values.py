@@ -1,6 +1,7 @@
 """What a codec is fitted on: batches in a reproducible order, and a share that is held out.
 
-Values are read in chunks, as often as needed; at most `BUFFER_BYTES` of them are held at once.
+Values are read in chunks, as often as needed; at most `BUFFER_BYTES` of them are held to draw from, and
+`HELD_OUT_BYTES` to measure on.
 
 Shapes: B images of a batch, L patches, C numbers of a patch.
 """
@@ -22,6 +23,7 @@ Values = Sequence[object] | Array | Callable[[], Iterable[Sequence[object] | Arr
 
 HELD_OUT_EVERY = 10
 HELD_OUT_MOST = 1024
+HELD_OUT_BYTES = 256 * 2**20
 BUFFER_BYTES = 512 * 2**20
 CHUNK = 256
 
@@ -30,8 +32,8 @@ CHUNK = 256
 class FitValues:
     """The values of a fit as patches.
 
-    Every tenth is held out, 1,024 at most, whatever the seed: a fit that goes on never trains on what an
-    earlier part of it was measured on.
+    Every tenth is held out, 1,024 or 256 MiB at most, whatever the seed: two fits of the same values are
+    measured on the same ones, and neither has been trained on them.
 
     Attributes:
         modality: whose values they are.
@@ -45,6 +47,15 @@ class FitValues:
     view: DenseView
     buffer_bytes: int = BUFFER_BYTES
 
+    @property
+    def held_out_most(self) -> int:
+        """How many values are held out at most."""
+        return max(1, min(HELD_OUT_MOST, HELD_OUT_BYTES // self._value_bytes))
+
+    @property
+    def _value_bytes(self) -> int:
+        return 4 * self.view.token_count * self.view.token_dim
+
     def held_out(self) -> list[object]:
         """The values, as given, that no batch holds.
 
@@ -53,9 +64,9 @@ class FitValues:
         """
         found = []
         for number, value in enumerate(self._all()):
-            if is_held_out(number):
+            if self._is_held_out(number):
                 found.append(value)
-            if len(found) == HELD_OUT_MOST:
+            if len(found) == self.held_out_most:
                 break
         if not found:
             raise CodecError(
@@ -81,7 +92,7 @@ class FitValues:
             yield np.stack([next(drawn) for _ in range(size)])
 
     def _drawn(self, seed: int) -> Iterator[Float32]:
-        room = max(1, self.buffer_bytes // (4 * self.view.token_count * self.view.token_dim))
+        room = max(1, self.buffer_bytes // self._value_bytes)
         for epoch in count():
             generator = np.random.default_rng([seed, epoch])
             held: list[Float32] = []
@@ -98,10 +109,14 @@ class FitValues:
     def _training(self) -> Iterator[Float32]:
         number = 0
         for chunk in self._chunks():
-            kept = [value for place, value in enumerate(chunk) if not is_held_out(number + place)]
+            kept = [value for place, value in enumerate(chunk) if not self._is_held_out(number + place)]
             number += len(chunk)
             if kept:
                 yield from self.view.encode(kept)
+
+    def _is_held_out(self, number: int) -> bool:
+        last = HELD_OUT_EVERY - 1
+        return number % HELD_OUT_EVERY == last and number < HELD_OUT_EVERY * self.held_out_most
 
     def _all(self) -> Iterator[object]:
         for chunk in self._chunks():
@@ -112,8 +127,3 @@ class FitValues:
             return self.source()
         values = self.source
         return (values[start : start + CHUNK] for start in range(0, len(values), CHUNK))
-
-
-def is_held_out(number: int) -> bool:
-    """Whether the value of this number, from 0, is held out."""
-    return number % HELD_OUT_EVERY == HELD_OUT_EVERY - 1 and number < HELD_OUT_EVERY * HELD_OUT_MOST

@@ -329,6 +329,8 @@ def test_a_fit_of_another_recipe_is_not_gone_on_with(fitted: tuple[Fitted, Path]
         fit("x", ENTRY, images(60), fitted[1], attrs.evolve(RECIPE, lr=1e-3), resume=True)
     with pytest.raises(CodecError, match=r"fit\.json: is the state of a fit with another entry"):
         fit("x", entry_of(vocab_size=64), images(60), fitted[1], RECIPE, resume=True)
+    with pytest.raises(CodecError, match=r"fit\.json: is the state of a fit with another dataset"):
+        fit("x", ENTRY, images(60, seed=1), fitted[1], RECIPE, resume=True)
 
 
 def test_a_damaged_state_is_refused(tmp_path: Path) -> None:
@@ -353,6 +355,7 @@ def test_a_fit_draws_from_no_global_generator(tmp_path: Path) -> None:
     ("make", "message"),
     [
         (lambda: FitRecipe(steps=0), r"^fit\.steps: must be 1 or more; got 0$"),
+        (lambda: FitRecipe(seed=-1), r"^fit\.seed: must be 0 or more; got -1$"),
         (lambda: FitRecipe(lr=0.0), r"^fit\.lr: must be above 0; got 0\.0$"),
     ],
 )
@@ -366,7 +369,7 @@ def test_too_few_values_are_refused(tmp_path: Path) -> None:
         fit("x", ENTRY, images(9), tmp_path, RECIPE)
 
 
-def test_each_pass_takes_each_value_once_and_none_that_is_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_pass_takes_each_value_once_and_none_that_is_held_out() -> None:
     """Also where the values do not fit into the buffer, and whatever their chunks are."""
     numbered = [np.full((4, 4), float(number)) for number in range(16)]
     view = view_of("x", ENTRY)
@@ -385,5 +388,17 @@ def test_each_pass_takes_each_value_once_and_none_that_is_held_out(monkeypatch: 
         assert not np.array_equal(passes[0], passes[1])
         later = data.batches(5, seed=1, skip=4)
         assert np.array_equal(next(later)[:, 0, 0], passes[1][5:10])
-    monkeypatch.setattr(fit_values, "CHUNK", 2)
-    assert len(FitValues("x", numbered, view).held_out()) == 1
+
+
+def test_what_is_held_out_is_bounded_and_the_rest_is_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenth of a large dataset would not fit into memory, and to train on none of it would be a waste."""
+    numbered = [np.full((4, 4), number / 4) for number in range(40)]
+    monkeypatch.setattr(fit_values, "HELD_OUT_BYTES", 2 * 4 * 16)
+    monkeypatch.setattr(fit_values, "CHUNK", 7)
+    data = FitValues("x", numbered, view_of("x", ENTRY))
+
+    held_out = data.held_out()
+    trained = np.rint(next(data.batches(38, seed=0))[:, 0, 0] * 32 + 32).astype(int)
+
+    assert [int(np.asarray(value)[0, 0] * 4) for value in held_out] == [9, 19]
+    assert sorted(trained.tolist()) == sorted(set(range(40)) - {9, 19})

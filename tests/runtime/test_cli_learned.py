@@ -60,14 +60,18 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_model_trains_over_the_ids_of_a_learned_codec(home: Path) -> None:
-    """The whole way: a stream with a learned codec is a stream like any other."""
+    """The whole way to a drawn image: a stream with a learned codec is a stream like any other."""
     data, codecs = home / "photos.lance", home / "codecs"
     run("data", "encode", data, "--codecs", codecs)
     streams = json.loads(run("data", "status", data, "--json"))["streams"]
 
     assert {s["stream"]: s["state"] for s in streams}["photo.tokens"] == "encoded"
     run("train", home / "train.yaml", "--data", data, "--codecs", codecs, "--to", home / "run", "--quiet")
-    assert (home / "run" / "checkpoints").is_dir()
+    run("generate", home / "run", "--from", "caption=a grey wall", "--to", "photo", "--out", home / "drawn")
+
+    drawn = np.load(next((home / "drawn").glob("*.npy")))
+    assert drawn.shape == (4, 4)
+    assert 0 <= drawn.min() <= drawn.max() <= 8
 
 
 def test_check_shows_the_law_of_the_fit_beside_what_is_measured_now(home: Path) -> None:
