@@ -26,6 +26,8 @@ HELD_OUT_MOST = 1024
 HELD_OUT_BYTES = 256 * 2**20
 BUFFER_BYTES = 512 * 2**20
 CHUNK = 256
+ENCODED = 32
+"""Values turned into patches together: a few, since they are float64 on the way."""
 
 
 @attrs.frozen
@@ -111,8 +113,10 @@ class FitValues:
         for chunk in self._chunks():
             kept = [value for place, value in enumerate(chunk) if not self._is_held_out(number + place)]
             number += len(chunk)
-            if kept:
-                yield from self.view.encode(kept)
+            for start in range(0, len(kept), ENCODED):
+                for patches in self.view.encode(kept[start : start + ENCODED]):
+                    # A row that waits to be drawn must not keep the table it was a row of.
+                    yield patches.copy()
 
     def _is_held_out(self, number: int) -> bool:
         last = HELD_OUT_EVERY - 1

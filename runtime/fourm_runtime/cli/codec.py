@@ -93,13 +93,14 @@ def check(
 
     from fourm_runtime.cli.codec_check import check_codec, measure
     from fourm_runtime.cli.codec_folder import read_codecs
-    from fourm_runtime.data.dataset import Dataset
     from fourm_schema.load import load_schema
 
     schema = load_schema(file)
     found = read_codecs(schema, codecs)
     rows = [check_codec(codec, schema.modalities[name], examples) for name, codec in found.items()]
     if data is not None:
+        from fourm_runtime.data.dataset import Dataset
+
         dataset = Dataset.open(data)
         rows = [
             attrs.evolve(row, measured=measure(found[row.modality], dataset.values(row.modality), examples))

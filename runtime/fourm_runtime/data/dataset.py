@@ -45,6 +45,7 @@ BYTES_PER_FRAGMENT = 512 * 2**20
 """A file holds as many rows as both bounds allow; its tokens are committed together."""
 
 _SCAN_ROWS = 512
+_SCAN_BYTES = 32 * 2**20
 
 
 @attrs.frozen
@@ -335,7 +336,8 @@ class Dataset:
         if entry is None:
             mend = nearest(modality, list(self._schema.modalities))
             raise DataError(modality, "is no modality of this dataset", mend=mend)
-        for batch in self._dataset.to_batches(columns=[modality], batch_size=_SCAN_ROWS, scan_in_order=True):
+        rows = max(1, min(_SCAN_ROWS, _SCAN_BYTES // max(raw_bytes(entry), 1)))
+        for batch in self._dataset.to_batches(columns=[modality], batch_size=rows, scan_in_order=True):
             yield [value for value in raw_values(entry, batch.column(0)) if value is not None]
 
     def pin(self, tag: str) -> None:
