@@ -2,19 +2,20 @@
 
 import math
 
+from fourm_schema.codebooks import FSQ_DEFAULT
 from fourm_schema.digest import schema_hash
 from fourm_schema.errors import PlanError
 from fourm_schema.modality import Image, Modality, Set, Text, Vector
 from fourm_schema.plan import Plan, Shown, Stream, Vocabulary
 from fourm_schema.schema import Schema
-from fourm_schema.select import LEARNED_CODECS, select
+from fourm_schema.select import LEARNED_CODECS, TRAINABLE_CODECS, select
 from fourm_schema.special import sentinels_needed, shared_vocabulary, special_ids
 
 PQ_TOKENS = 16
 
 LEARNED_VOCAB_SIZES: dict[str, int] = {
     # FSQ level products of Mentzer et al. 2023, table 1: (8, 8, 8, 6, 5) and (7, 5, 5, 5, 5).
-    "vit-fsq": 15_360,
+    "vit-fsq": FSQ_DEFAULT,
     "vit-class-fsq": 4_375,
     "vit-feature-fsq": 15_360,
     "mlp-pq": 1_024,
@@ -69,14 +70,13 @@ def require_runnable(plan: Plan) -> None:
 def _instead(stream: Stream) -> str:
     if stream.codec == "grammar":
         return "sets are described but not yet encoded; declare its numbers as a vector, its words as text"
-    if stream.codec not in LEARNED_CODECS:
+    if stream.codec not in LEARNED_CODECS or stream.codec in TRAINABLE_CODECS:
         return ""
     if stream.kind == "vector":
-        return "learned codecs come later; give ranges with codec: bins, or shown: [values] as an input only"
-    return (
-        "learned codecs come later; use patch: 1 with few levels or classes for exact tokens, "
-        "or shown: [pixels] as an input only"
-    )
+        return "its codec comes later; give ranges with codec: bins, or shown: [values] as an input only"
+    if stream.codec == "vit-class-fsq":
+        return "its codec comes later; use patch: 1 with at most 256 cells for exact tokens"
+    return "its codec comes later; use shown: [pixels] as an input only"
 
 
 def _vocabulary_names(schema: Schema) -> dict[str, str]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from pydantic import TypeAdapter, ValidationError
 
+from fourm_schema.codebooks import FSQ_LEVELS, nearest_codebook
 from fourm_schema.errors import Fault, nearest
 from fourm_schema.modality import Modality
 from fourm_schema.select import PLUGIN, override_faults, select
@@ -160,6 +161,9 @@ def _choice_faults(tree: Tree, path: Path) -> Iterator[Fault]:
     elif codec in ("levels", "bins") and given is not None:
         what = f"does nothing: the codec {codec!r} has as many ids as the values need"
         yield tree.fault((*path, "vocab_size"), what, mend="remove it", at_key=True)
+    elif codec == "vit-fsq" and is_count(given) and given not in FSQ_LEVELS:
+        what = "is the size of no codebook of 'vit-fsq'"
+        yield tree.fault((*path, "vocab_size"), what, str(given), nearest_codebook(given))
 
 
 @functools.cache

@@ -135,6 +135,8 @@ POSITIONS: dict[str, str] = {
 }
 
 LEARNED_CODECS = ("vit-fsq", "vit-class-fsq", "vit-feature-fsq", "mlp-pq")
+TRAINABLE_CODECS = ("vit-fsq",)
+"""Those of the learned ones that this version can train."""
 
 
 @attrs.frozen

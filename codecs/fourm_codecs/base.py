@@ -22,6 +22,8 @@ Value = Array | str
 
 Ids = NDArray[np.unsignedinteger]
 
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+
 
 def id_dtype(vocab_size: int) -> np.dtype[np.unsignedinteger]:
     """Smallest unsigned integer type that holds every id of a vocabulary.
@@ -190,10 +192,12 @@ class Parts:
     Attributes:
         vocabulary: the shared word vocabulary, for codecs of text.
         tensors: what was fitted or stored, by name; empty for a codec that follows from its entry alone.
+        settings: what gives the tensors their meaning, by name, as plain data; lists, not tuples.
     """
 
     vocabulary: WordVocabulary | None = None
     tensors: Mapping[str, Array] = attrs.field(factory=dict)
+    settings: Mapping[str, Json] = attrs.field(factory=dict)
 
 
 @runtime_checkable
@@ -202,7 +206,7 @@ class StoredCodec(Codec, Protocol):
 
     Attributes:
         entry: the schema entry it was built from; None if it was built from plain arguments.
-        parts: its vocabulary and tensors, everything that gives its ids their meaning.
+        parts: its vocabulary, tensors and settings, everything that gives its ids their meaning.
     """
 
     @property
@@ -221,6 +225,6 @@ class CodecClass(Protocol):
         Args:
             modality: its name.
             entry: what the schema says of it.
-            parts: the vocabulary where it has one; tensors when it is loaded from files.
+            parts: the vocabulary where it has one; tensors and settings when it is loaded from files.
         """
         ...

@@ -18,15 +18,25 @@ from fourm_schema.plan import Plan, Stream
 from fourm_schema.resolve import resolve
 from fourm_schema.schema import Schema
 
+
+class _VitFsq:
+    """`ImageTokenizer`, loaded when one is built: torch takes seconds, which exact codecs should not cost."""
+
+    def from_entry(self, modality: str, entry: Modality, parts: Parts) -> StoredCodec:
+        from fourm_codecs.image_tokenizer import ImageTokenizer
+
+        return ImageTokenizer.from_entry(modality, entry, parts)
+
+
 CODECS: dict[str, CodecClass] = {
     "levels": LevelsCodec,
     "bins": BinsCodec,
+    "vit-fsq": _VitFsq(),
     "wordpiece": WordPieceCodec,
 }
 
 LATER: dict[str, str] = {
     "grammar": "declare the records' numbers as a vector with ranges (bins), their words as text",
-    "vit-fsq": "patch: 1 with one channel, at most 256 cell.levels and at most 256 cells gets exact levels",
     "vit-class-fsq": "patch: 1 with at most 256 cells gets exact levels, one token per cell",
     "vit-feature-fsq": "shown: [pixels] needs no codec as an input; a vector with ranges gets bins",
     "mlp-pq": "give ranges (and codec: bins past 32 numbers), or shown: [values], which needs no codec",
@@ -48,8 +58,8 @@ def build_codec(
         vocabularies: trained word vocabularies by name; only texts need one.
 
     Raises:
-        CodecError: if the modality has no token stream, its codec cannot be built in this version, or its
-            vocabulary is missing or was trained for another schema.
+        CodecError: if the modality has no token stream, its codec cannot be built in this version or has to
+            be trained first, or its vocabulary is missing or was trained for another schema.
         PlanError: if the schema has no such modality.
     """
     plan = resolve(schema)

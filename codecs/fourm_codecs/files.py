@@ -10,10 +10,8 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from fourm_codecs.base import Array
+from fourm_codecs.base import Array, Json
 from fourm_schema.errors import CodecError
-
-Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
 def write_file(path: Path, content: bytes) -> None:

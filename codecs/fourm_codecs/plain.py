@@ -6,8 +6,7 @@ a string.
 
 import numpy as np
 
-from fourm_codecs.base import Value
-from fourm_codecs.files import Json
+from fourm_codecs.base import Json, Value
 from fourm_codecs.values import Float64, read_stack
 from fourm_schema.errors import CodecError, nearest
 from fourm_schema.modality import Categorical, Image, Modality, Vector

@@ -1,6 +1,6 @@
 """Codecs on disk: a folder with `codec.json` and what it names.
 
-    codec.json                       the codec's name, its schema entry, the hash of each other file
+    codec.json                       the codec's name, its schema entry and settings, the hashes of the files
     tensors-<hash>.safetensors       tables and, in learned codecs, weights
     vocabulary-<hash>.json           the word vocabulary of a text codec
 
@@ -17,10 +17,9 @@ import cattrs.errors
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from fourm_codecs.base import Parts, StoredCodec
+from fourm_codecs.base import Json, Parts, StoredCodec
 from fourm_codecs.build import codec_of_entry
 from fourm_codecs.files import (
-    Json,
     from_bytes,
     read_file,
     tensors_from_bytes,
@@ -48,6 +47,8 @@ def codec_hash(codec: StoredCodec) -> str:
     for name, tensor in sorted(codec.parts.tensors.items()):
         digest.update(to_bytes([name, str(tensor.dtype), list(tensor.shape)]))
         digest.update(np.ascontiguousarray(tensor).tobytes())
+    if codec.parts.settings:
+        digest.update(to_bytes(dict(codec.parts.settings)))
     if codec.parts.vocabulary is not None:
         digest.update(_vocabulary_bytes(codec.parts.vocabulary, named=False))
     return digest.hexdigest()
@@ -74,7 +75,7 @@ def save_codec(codec: StoredCodec, directory: Path | str) -> None:
         files[part] = digest
         write_file(folder / _file_name(part, digest), content)
     entry: Json = codec.entry.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    manifest: Json = {
+    manifest: dict[str, Json] = {
         "format": FORMAT,
         "codec": codec.name,
         "modality": codec.modality,
@@ -82,6 +83,8 @@ def save_codec(codec: StoredCodec, directory: Path | str) -> None:
         "files": files,
         "hash": codec_hash(codec),
     }
+    if codec.parts.settings:
+        manifest["settings"] = dict(codec.parts.settings)
     write_file(folder / MANIFEST, to_bytes(manifest))
     kept = {_file_name(part, str(digest)) for part, digest in files.items()}
     for pattern in ("tensors-*.safetensors", "vocabulary-*.json"):
@@ -103,7 +106,13 @@ def load_codec(directory: Path | str) -> StoredCodec:
     if manifest.get("format") != FORMAT:
         raise CodecError(where, f"is no {FORMAT} file", got=f"format {manifest.get('format')!r}")
     name, modality, files = manifest.get("codec"), manifest.get("modality"), manifest.get("files")
-    if not (isinstance(name, str) and isinstance(modality, str) and isinstance(files, dict)):
+    settings = manifest.get("settings", {})
+    if not (
+        isinstance(name, str)
+        and isinstance(modality, str)
+        and isinstance(files, dict)
+        and isinstance(settings, dict)
+    ):
         raise CodecError(
             where, "lacks its codec, modality or files", mend="it is damaged; save the codec again"
         )
@@ -120,7 +129,7 @@ def load_codec(directory: Path | str) -> StoredCodec:
         vocabulary = _vocabulary_from_bytes(_verified(path, files["vocabulary"]), str(path))
     path = folder / _file_name("tensors", files.get("tensors"), where)
     tensors = tensors_from_bytes(_verified(path, files.get("tensors")), str(path))
-    codec = codec_of_entry(name, modality, entry, Parts(vocabulary, tensors))
+    codec = codec_of_entry(name, modality, entry, Parts(vocabulary, tensors, settings))
     if codec_hash(codec) != manifest.get("hash"):
         raise CodecError(
             where,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fourm_codecs.files import Json
+from fourm_codecs.base import Json
 from fourm_codecs.plain import from_json, to_json
 from fourm_codecs.strategies import values
 from fourm_schema.errors import CodecError

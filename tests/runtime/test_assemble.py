@@ -63,8 +63,8 @@ def test_content_starts_at_the_size_of_its_position_and_a_head_small() -> None:
 
 
 def test_a_stream_that_cannot_run_is_refused_before_anything_is_built() -> None:
-    """A learned codec has no tokens yet; a model over it could not be fed."""
-    learned = attrs.evolve(stream("image", 1), codec="vit-fsq")
+    """A codec of a later release has no tokens yet; a model over it could not be fed."""
+    learned = attrs.evolve(stream("image", 1), codec="vit-class-fsq")
 
     with pytest.raises(PlanError, match=r"image1\.tokens"):
         assemble(plan_of(learned), SHAPE)

@@ -156,6 +156,19 @@ def test_texts_give_every_alternative_in_order(tmp_path: Path) -> None:
         next(dataset.texts("digit"))
 
 
+def test_values_give_every_raw_value_that_is_there_in_order(tmp_path: Path) -> None:
+    """What a codec is fitted to: the same values in the same order each time, in their shape."""
+    given = [row["digit"] for row in samples(250) if row["digit"] is not None]
+    dataset = Dataset.create(tmp_path / "a.lance", SCHEMA, samples(250), rows_per_fragment=100)
+
+    for _ in range(2):
+        found = [value for chunk in dataset.values("digit") for value in chunk]
+        assert len(found) == len(given) < 250
+        assert all(np.array_equal(np.asarray(a), np.asarray(b)) for a, b in zip(found, given, strict=True))
+    with pytest.raises(DataError, match=r"^digt: is no modality of this dataset; did you mean 'digit'\?"):
+        next(dataset.values("digt"))
+
+
 def test_faulty_rows_are_listed_together_and_nothing_is_stored(tmp_path: Path) -> None:
     dataset = Dataset.create(tmp_path / "a.lance", SCHEMA, samples(5))
     files = sorted((tmp_path / "a.lance" / "data").iterdir())

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fourm_schema.errors import PlanError
+from fourm_schema.errors import PlanError, SchemaError
 from fourm_schema.explain import explain_rows
 from fourm_schema.load import parse_schema
 from fourm_schema.plan import Stream
@@ -111,7 +111,9 @@ def test_a_plan_names_every_stream_that_cannot_be_trained_yet_and_what_to_declar
     plan = resolve(
         schema_of(
             boxes="kind: set, max_items: 2, fields: {f: {type: box}}",
-            rgb="kind: image, size: 8, patch: 4, cell: {type: direction}, shown: [pixels, tokens]",
+            depth="kind: image, size: 8, patch: 4, cell: {type: continuous, range: [0, 1]}",
+            land="kind: image, size: 8, patch: 4, cell: {type: categorical, classes: 3}",
+            clip="kind: image, size: 8, patch: 4, cell: {type: features, channels: 3}",
             dino="kind: vector, dim: 64",
             caption="kind: text, vocabulary: words, max_tokens: 8",
         )
@@ -121,14 +123,38 @@ def test_a_plan_names_every_stream_that_cannot_be_trained_yet_and_what_to_declar
         require_runnable(plan)
 
     assert str(caught.value).splitlines() == [
-        "modalities: 3 streams cannot be trained in this version; ",
+        "modalities: 4 streams cannot be trained in this version; ",
         "  boxes.tokens (codec 'grammar'): sets are described but not yet encoded; "
         "declare its numbers as a vector, its words as text",
-        "  rgb.tokens (codec 'vit-fsq'): learned codecs come later; use patch: 1 with few levels or classes "
-        "for exact tokens, or shown: [pixels] as an input only",
-        "  dino.tokens (codec 'mlp-pq'): learned codecs come later; give ranges with codec: bins, "
+        "  land.tokens (codec 'vit-class-fsq'): its codec comes later; "
+        "use patch: 1 with at most 256 cells for exact tokens",
+        "  clip.tokens (codec 'vit-feature-fsq'): its codec comes later; "
+        "use shown: [pixels] as an input only",
+        "  dino.tokens (codec 'mlp-pq'): its codec comes later; give ranges with codec: bins, "
         "or shown: [values] as an input only",
     ]
+
+
+def test_a_learned_image_stream_has_one_token_per_patch_and_a_codebook_that_exists() -> None:
+    """What the model is built for before anything is fitted: fitting changes no shape."""
+    image = "kind: image, size: [16, 8], patch: 4, cell: {type: continuous, channels: 3, range: [0, 255]}"
+
+    assert only_stream(image).vocab_size == 15_360
+    chosen = only_stream(f"{image}, vocab_size: 240")
+    assert (chosen.grid, chosen.length, chosen.vocab_size) == ((4, 2), 8, 240)
+    require_runnable(resolve(schema_of(rgb=image)))
+
+
+def test_a_vocabulary_size_that_no_codebook_has_is_refused_with_the_nearest() -> None:
+    image = "kind: image, size: 8, patch: 4, cell: {type: direction}, vocab_size: 4096"
+
+    with pytest.raises(SchemaError) as caught:
+        schema_of(normals=image)
+
+    assert (
+        "modalities.normals.vocab_size: is the size of no codebook of 'vit-fsq'; got 4096; the nearest is "
+        "4375; there are 40, 64, 240, 512, 1000, 2560, 4375, 15360, 64000" in str(caught.value)
+    )
 
 
 def test_an_axis_is_refused_with_what_to_do_instead() -> None:

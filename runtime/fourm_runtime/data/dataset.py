@@ -13,7 +13,14 @@ import pyarrow as pa
 
 from fourm_codecs.base import StoredCodec
 from fourm_runtime.data import store
-from fourm_runtime.data.encoding import Progress, StreamStatus, encode_stream, stale_error, status_of
+from fourm_runtime.data.encoding import (
+    Progress,
+    StreamStatus,
+    encode_stream,
+    raw_values,
+    stale_error,
+    status_of,
+)
 from fourm_runtime.data.layout import (
     ID,
     SAMPLE,
@@ -38,6 +45,7 @@ BYTES_PER_FRAGMENT = 512 * 2**20
 """A file holds as many rows as both bounds allow; its tokens are committed together."""
 
 _SCAN_ROWS = 512
+_SCAN_BYTES = 32 * 2**20
 
 
 @attrs.frozen
@@ -317,6 +325,20 @@ class Dataset:
         for batch in self._dataset.to_batches(columns=[modality], batch_size=_SCAN_ROWS, scan_in_order=True):
             for views in batch.column(0).to_pylist():
                 yield from views or ()
+
+    def values(self, modality: str) -> Iterator[list[object]]:
+        """Every raw value of a modality in chunks, as they were given, in the order of the rows; none absent.
+
+        Raises:
+            DataError: if it is no modality of this dataset.
+        """
+        entry = self._schema.modalities.get(modality)
+        if entry is None:
+            mend = nearest(modality, list(self._schema.modalities))
+            raise DataError(modality, "is no modality of this dataset", mend=mend)
+        rows = max(1, min(_SCAN_ROWS, _SCAN_BYTES // max(raw_bytes(entry), 1)))
+        for batch in self._dataset.to_batches(columns=[modality], batch_size=rows, scan_in_order=True):
+            yield [value for value in raw_values(entry, batch.column(0)) if value is not None]
 
     def pin(self, tag: str) -> None:
         """Name this version, so that no clean-up removes it while a run reads it.

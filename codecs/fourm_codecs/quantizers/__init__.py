@@ -1,0 +1,1 @@
+"""Quantizers of other packages behind one small interface each, held to contracts by tests."""
