@@ -165,6 +165,6 @@ def test_everything_the_language_can_say_resolves_and_explains() -> None:
 
     assert len(explain_rows(plan)) == len(plan.streams) == 12
     assert plan.stream("boxes").length == 20 * (4 + 1 + 1 + 1 + 1 + 2 + 2 + 3 + 16 + 8) + 1
-    assert plan.stream("boxes").vocabulary == "words"
+    assert plan.stream("boxes").vocabulary == "boxes.tokens"
     assert plan.stream("land").grid == (14, 7)
     assert plan.stream("dino").length == 16
