@@ -140,9 +140,8 @@ AGAIN = "set its role to both in the schema, and train again"
             ["digt"],
             ["caption"],
             "inputs.digt: is no stream or modality; did you mean 'digit'? known: boxes, boxes.tokens, "
-            "caption, caption.tokens, clue, clue.tokens, digit, digit.pixels, digit.tokens, photo, photo.pixels, "
-            "strokes, "
-            "strokes.tokens",
+            "caption, caption.tokens, clue, clue.tokens, digit, digit.pixels, digit.tokens, photo, "
+            "photo.pixels, strokes, strokes.tokens",
         ),
         (
             [],
