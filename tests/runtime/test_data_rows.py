@@ -105,7 +105,12 @@ def check(name: str, value: object) -> object:
         ),
         ("title", ["a", "b"], "title: a text is one string; got 2 strings; set `views: 2` in the schema"),
         ("boxes", {"box": 1}, "boxes: a set is a list of records {field: value}; got dict"),
-        ("boxes", [{"box": [0, 0, 1, 1]}] * 3, "boxes: a set has at most 2 records; got 3"),
+        (
+            "boxes",
+            [{"box": [0, 0, 1, 1]}] * 3,
+            "boxes: a set has at most 2 records; got 3; raise max_items, or set `out_of_range: clip` to keep "
+            "the first",
+        ),
         (
             "boxes",
             [{"bax": 1}],

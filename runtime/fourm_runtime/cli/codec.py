@@ -22,7 +22,7 @@ def train(
 ) -> None:
     """Learn a word vocabulary from every text of a dataset that is written in it.
 
-    The same texts give the same vocabulary. It is written into one codec per text modality.
+    The same texts give the same vocabulary. It is written into one codec per modality that has such texts.
 
     Example:
         fourm codec train words --data digits.lance --to codecs/
@@ -32,16 +32,12 @@ def train(
     from fourm_codecs.vocabulary import WordVocabulary
     from fourm_runtime.cli.progress import counted
     from fourm_runtime.data.dataset import Dataset
+    from fourm_runtime.data.layout import word_vocabulary
     from fourm_schema.errors import CodecError, nearest
-    from fourm_schema.modality import Text
 
     dataset = Dataset.open(data)
     schema = dataset.schema
-    texts = [
-        key
-        for key, entry in schema.modalities.items()
-        if isinstance(entry, Text) and entry.vocabulary == name
-    ]
+    texts = [key for key, entry in schema.modalities.items() if word_vocabulary(key, entry) == name]
     if not texts:
         raise CodecError(
             name, "is no vocabulary of a text in this dataset", mend=nearest(name, list(schema.vocabularies))

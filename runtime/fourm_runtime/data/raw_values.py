@@ -5,7 +5,7 @@ that names the place, what was found and the mend.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -211,11 +211,26 @@ def _check_text(modality: Text, value: object, where: str) -> list[str]:
     return list(views)
 
 
+def texts_of(modality: Modality, stored: list[str] | str | None) -> Iterator[str]:
+    """The strings in one stored value: the alternatives of a text, the text fields of a set's records."""
+    if isinstance(modality, Text):
+        yield from stored or ()
+    elif isinstance(modality, Set) and isinstance(stored, str):
+        names = [name for name, field in modality.fields.items() if field.type == "text"]
+        for record in json.loads(stored):
+            yield from (record[name] for name in names if record.get(name) is not None)
+
+
 def _check_set(modality: Set, value: object, where: str) -> str:
+    if isinstance(value, Mapping) and modality.max_items == 1:
+        value = [value]
     if not isinstance(value, list | tuple) or not all(isinstance(item, Mapping) for item in value):
         raise DataError(where, "a set is a list of records {field: value}", got=_kind(value))
-    if len(value) > modality.max_items:
-        raise DataError(where, f"a set has at most {modality.max_items} records", got=str(len(value)))
+    if len(value) > modality.max_items and modality.out_of_range == "error":
+        mend = "raise max_items, or set `out_of_range: clip` to keep the first"
+        raise DataError(
+            where, f"a set has at most {modality.max_items} records", got=str(len(value)), mend=mend
+        )
     for number, item in enumerate(value):
         for name in item:
             if name not in modality.fields:
