@@ -1,7 +1,5 @@
 """Hypothesis-drawn declarations of sets: every field type, convention and order, small enough to be quick."""
 
-from collections.abc import Mapping
-
 from hypothesis import strategies as st
 
 from fourm_codecs.vocabulary import WordVocabulary
@@ -81,9 +79,7 @@ def _fields() -> st.SearchStrategy[dict[str, object]]:
 @st.composite
 def sets(draw: st.DrawFn) -> Set:
     """A declared set of up to four fields and four items."""
-    fields: Mapping[str, dict[str, object]] = draw(
-        st.dictionaries(st.sampled_from(NAMES), _fields(), min_size=1, max_size=4)
-    )
+    fields = draw(st.dictionaries(st.sampled_from(NAMES), _fields(), min_size=1, max_size=4))
     orders = ["given", "random"]
     types = {field["type"] for field in fields.values()}
     if types & {"box", "point"}:
