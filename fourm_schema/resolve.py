@@ -69,8 +69,6 @@ def require_runnable(plan: Plan) -> None:
 
 
 def _instead(stream: Stream) -> str:
-    if stream.codec == "grammar":
-        return "sets are described but not yet encoded; declare its numbers as a vector, its words as text"
     if stream.codec not in LEARNED_CODECS:
         return ""
     if stream.kind == "vector":

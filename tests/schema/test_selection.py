@@ -121,9 +121,7 @@ def test_a_plan_names_every_stream_that_cannot_be_trained_yet_and_what_to_declar
         require_runnable(plan)
 
     assert str(caught.value).splitlines() == [
-        "modalities: 3 streams cannot be trained in this version; ",
-        "  boxes.tokens (codec 'grammar'): sets are described but not yet encoded; "
-        "declare its numbers as a vector, its words as text",
+        "modalities: 2 streams cannot be trained in this version; ",
         "  rgb.tokens (codec 'vit-fsq'): learned codecs come later; use patch: 1 with few levels or classes "
         "for exact tokens, or shown: [pixels] as an input only",
         "  dino.tokens (codec 'mlp-pq'): learned codecs come later; give ranges with codec: bins, "
