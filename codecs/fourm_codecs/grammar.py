@@ -195,7 +195,6 @@ class Automaton:
         for production in reversed(self.productions):
             rest.append(rest[-1] + production.fewest(0))
         self._rest = tuple(reversed(rest))
-        self._mask = lru_cache(maxsize=2048)(self._build_mask)
 
     @classmethod
     def of_entry(
@@ -261,7 +260,7 @@ class Automaton:
             for option in self._options(state)
             if 1 + self._distance_after(state, option) <= budget
         )
-        return self._mask(fitting)
+        return _mask(self.vocab_size, fitting)
 
     def chunk_lengths(self, ids: Sequence[int]) -> list[int] | None:
         """Tokens of each chunk of a whole sequence, the end token's last; None for any other sequence."""
@@ -312,13 +311,15 @@ class Automaton:
             return State(state.items, state.field + 1, 0)
         return State(state.items + 1, 0, 0)
 
-    def _build_mask(self, ranges: tuple[tuple[int, int], ...]) -> Mask:
-        mask = np.zeros(self.vocab_size, np.bool_)
-        for start, stop in ranges:
-            mask[start:stop] = True
-        # Shared by every caller that asks the same.
-        mask.flags.writeable = False
-        return mask
+
+# Shared by every caller that asks the same: a state's mask depends on a few ranges only.
+@lru_cache(maxsize=1024)
+def _mask(vocab_size: int, ranges: tuple[tuple[int, int], ...]) -> Mask:
+    mask = np.zeros(vocab_size, np.bool_)
+    for start, stop in ranges:
+        mask[start:stop] = True
+    mask.flags.writeable = False
+    return mask
 
 
 def build_automaton(schema: Schema, name: str) -> Automaton:

@@ -7,7 +7,7 @@ value again; how places become ids is the grammar's matter.
 import difflib
 import math
 from collections.abc import Iterable, Sequence
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast
 
 import attrs
 import numpy as np
@@ -332,7 +332,8 @@ def _number(value: object, where: str) -> float:
 
 
 def _numbers(value: object, count: int, where: str) -> list[float]:
-    items = list(value) if isinstance(value, list | tuple | np.ndarray) and np.ndim(value) == 1 else None
+    flat = isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim == 1)
+    items = list(cast("Sequence[object]", value)) if flat else None
     if items is None or len(items) != count:
         got = _got(value) if items is None else str(len(items))
         raise CodecError(where, f"is a list of {count} numbers", got=got)

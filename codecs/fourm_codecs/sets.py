@@ -19,6 +19,7 @@ from fourm_codecs.set_values import UNKNOWN_WORD, BoxForm, Form, NumbersForm, Te
 from fourm_codecs.vocabulary import WordVocabulary
 from fourm_schema.errors import CodecError, Fault, nearest
 from fourm_schema.modality import Modality, Set
+from fourm_schema.set_layout import text_vocabulary
 
 Item = tuple[tuple[int, ...], ...]
 """The ids of one item, field by field."""
@@ -117,7 +118,8 @@ class SetCodec:
             for name, field in self.entry.fields.items()
         ]
         text = json.dumps([self.dialect.name, fields], sort_keys=True, separators=(",", ":"))
-        return Parts(self.vocabulary, {"grammar": np.frombuffer(text.encode(), np.uint8)})
+        words = self.vocabulary if text_vocabulary(self.modality, self.entry) else None
+        return Parts(words, {"grammar": np.frombuffer(text.encode(), np.uint8)})
 
     @property
     def law(self) -> "BoundedFields":

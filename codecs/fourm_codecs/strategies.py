@@ -109,8 +109,9 @@ def _sets(entry: Set) -> st.SearchStrategy[object]:
 def _field(name: str, field: AnyField) -> st.SearchStrategy[object]:
     match field:
         case NumberField():
-            low, high = field.range or (field.edges or (0.0, 1.0))[:: len(field.edges or (0, 1)) - 1]
-            return _within(low, high)
+            ends = field.range or field.edges
+            assert ends is not None, "a number has a range or edges"
+            return _within(ends[0], ends[-1])
         case AngleField():
             turn = 360.0 if field.unit == "degree" else math.tau
             return st.one_of(
@@ -125,8 +126,8 @@ def _field(name: str, field: AnyField) -> st.SearchStrategy[object]:
         case PointField() | VectorField():
             return st.lists(_within(*field.range), min_size=field.token_count, max_size=field.token_count)
         case BoxField():
-            ends = st.tuples(_within(*field.range), _within(*field.range)).map(sorted)
-            return st.tuples(ends, ends).map(lambda drawn: _box(field, *drawn))
+            side = st.tuples(_within(*field.range), _within(*field.range)).map(sorted)
+            return st.tuples(side, side).map(lambda drawn: _box(field, *drawn))
         case TextField():
             return _texts(field.max_tokens)
     raise CodecError(f"field {name!r}", "mask fields cannot be encoded in this version")

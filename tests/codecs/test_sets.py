@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import pickle  # noqa: TID251  (what a worker process does with a codec)
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -289,6 +290,9 @@ def test_a_flood_of_faults_is_cut() -> None:
             "is none of the classes; got 'dgo'; did you mean 'dog'? known: person, bicycle, car, motorcycle, "
             "airplane, bus, train, truck, boat, traffic light, fire hydrant, stop sign and 68 more",
         ),
+        ({"type": "point"}, [[0], [0, 1]], "at [0]: is a finite number; got [0]"),
+        ({"type": "point"}, np.zeros((2, 1)), "is a list of 2 numbers; got [[0.0], [0.0]]"),
+        ({"type": "vector", "dim": 2}, "ab", "is a list of 2 numbers; got 'ab'"),
         ({"type": "angle"}, math.inf, "is a finite number; got inf"),
         ({"type": "number", "range": [0, 1]}, True, "is a finite number; got True"),
         ({"type": "number", "range": [0, 1]}, 10**400, "is a finite number; got 1" + "0" * 56 + "..."),
@@ -305,8 +309,10 @@ def test_a_flood_of_faults_is_cut() -> None:
     ],
 )
 def test_a_field_says_what_it_can_hold(declared: dict[str, object], value: object, said: str) -> None:
-    assert (
-        message(codec_of(fields(x=declared)), [{"x": value}]) == f"signs, value 0, item 0, field 'x': {said}"
+    place = " " if said.startswith("at [") else ": "
+
+    assert message(codec_of(fields(x=declared)), [{"x": value}]) == (
+        f"signs, value 0, item 0, field 'x'{place}{said}"
     )
 
 
@@ -488,6 +494,14 @@ def test_a_stored_codec_reads_the_same_ids(tmp_path: Path) -> None:
 
     assert loaded.encode([[NEAR, FAR]]).same(codec.encode([[NEAR, FAR]]))
     assert codec_hash(loaded) == codec_hash(codec)
+
+
+def test_a_codec_travels_to_a_worker() -> None:
+    """Encoding a dataset is done by several processes."""
+    codec = codec_of(SIGNS)
+    assert codec.encode([[NEAR]]), "its caches are filled"
+
+    assert pickle.loads(pickle.dumps(codec)).encode([[FAR]]).same(codec.encode([[FAR]]))
 
 
 @pytest.mark.parametrize(
