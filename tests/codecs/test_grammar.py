@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fourm_codecs.grammar import NATIVE, Automaton, State, build_automaton
-from fourm_schema.errors import CodecError, PlanError
+from fourm_schema.errors import CodecError, PlanError, SchemaError
 from fourm_schema.load import parse_schema
 from fourm_schema.modality import Set
 from fourm_schema.resolve import resolve
@@ -191,7 +191,7 @@ def test_only_sets_have_a_grammar() -> None:
 
 
 def test_texts_of_one_set_share_a_vocabulary() -> None:
-    """Ids of pieces mean one thing each."""
+    """Ids of pieces mean one thing each. A file is told where; an entry built in Python which."""
     text = """\
 version: 1
 vocabularies: {en: {kind: wordpiece, size: 100}, fr: {kind: wordpiece, size: 100}}
@@ -203,13 +203,30 @@ modalities:
       says: {type: text, vocabulary: en, max_tokens: 4}
       dit: {type: text, vocabulary: fr, max_tokens: 4}
 """
-    with pytest.raises(PlanError) as caught:
-        resolve(parse_schema(text))
+    with pytest.raises(SchemaError) as caught:
+        parse_schema(text)
+    assert [str(fault) for fault in caught.value.faults] == [
+        "line 9, column 37: modalities.signs.fields.dit.vocabulary: must be that of says: "
+        "the texts of one set write in one vocabulary; got 'fr'; write en"
+    ]
 
-    assert str(caught.value) == (
+    says = {"type": "text", "max_tokens": 4}
+    fields = {"says": {**says, "vocabulary": "en"}, "dit": {**says, "vocabulary": "fr"}}
+    entry = Set.model_validate({"kind": "set", "max_items": 3, "fields": fields})
+    with pytest.raises(PlanError) as refused:
+        set_layout("signs", entry)
+    assert str(refused.value) == (
         "modalities.signs.fields: the texts of one set write in one vocabulary; got says: en, dit: fr; "
         "name the same vocabulary in each"
     )
+
+
+def test_a_vocabulary_is_used_by_the_texts_of_sets_not_by_sets() -> None:
+    """Numbers and classes need no words: a vocabulary that only they could use is left over."""
+    words = "vocabularies: {words: {kind: wordpiece, size: 100}}\n"
+
+    with pytest.raises(SchemaError, match=r"vocabularies\.words: is used by no modality"):
+        parse_schema(BOXES + words)
 
 
 def boxes() -> Set:
