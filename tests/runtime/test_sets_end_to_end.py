@@ -209,14 +209,21 @@ def test_items_that_are_given_are_among_those_generated(run: Path) -> None:
         model.generate({"boxes": Prefix([item] * 4)}, ["boxes"])
 
 
-def test_a_value_that_the_set_cannot_hold_names_its_sample(tmp_path: Path) -> None:
-    wrong = {"box": [0.0, 0.0, 2.0, 1.0], "note": "a cat"}
-    dataset = Dataset.create(tmp_path / "x.lance", SCHEMA, [{"id": "b", "boxes": [wrong]}])
-    words = PLAN.vocabularies[0]
-    vocabulary = WordVocabulary.train(["a cat"], "words", words.size, words.special)
-    codecs = {"boxes": build_codec(SCHEMA, "boxes", {"words": vocabulary})}
-    with pytest.raises(DataError, match=r"'b'.*box"):
-        dataset.encode(codecs, ["boxes.tokens"])
+def test_records_are_checked_before_anything_is_stored(tmp_path: Path) -> None:
+    """Every fault of every sample at once, with the sample, the record and the field."""
+    corners, note = [0.0, 0.0, 1.0, 1.0], "a cat"
+    wrong = [
+        {"id": "a", "boxes": [{"box": corners, "note": note}, {"box": [0.0, 0.0, 2.0, 1.0], "note": note}]},
+        {"id": "b", "boxes": [{"box": corners, "note": 7}]},
+        {"id": "c", "boxes": [{"box": corners, "note": note, "label": "cow"}]},
+    ]
+    with pytest.raises(DataError) as caught:
+        Dataset.create(tmp_path / "x.lance", SCHEMA, wrong)
+
+    told = [fault.where for fault in caught.value.faults]
+    assert [place.partition(" (id ")[2][:3] for place in told] == ["'a'", "'b'", "'c'"]
+    assert ["boxes[1].box" in told[0], "boxes[0].note" in told[1], "boxes[0].label" in told[2]] == [True] * 3
+    assert not (tmp_path / "x.lance").exists()
 
 
 class TestCommandLine:

@@ -26,7 +26,8 @@ from fourm_runtime.data.layout import (
     table_schema,
     word_vocabulary,
 )
-from fourm_runtime.data.raw_values import check_value, texts_of
+from fourm_runtime.data.raw_values import checker_of
+from fourm_runtime.data.records import texts_of
 from fourm_runtime.data.rows import Checker, Row, RowsError, column_of
 from fourm_schema.errors import DataError, Fault, nearest
 from fourm_schema.plan import Plan, Stream
@@ -217,7 +218,7 @@ class Dataset:
             raise DataError(modality, "is no modality of this dataset", mend=mend)
         entry, dataset = self._schema.modalities[modality], self._dataset
         field = dataset.schema.field(modality)
-        leaf = store.leaf_field(dataset, modality)
+        leaf, check = store.leaf_field(dataset, modality), checker_of(entry)
         for fragment in dataset.get_fragments():
             if not store.lacks(fragment, leaf):
                 continue
@@ -228,7 +229,7 @@ class Dataset:
                 for name, value in zip(ids, values(ids), strict=True):
                     try:
                         where = f"sample {name!r}, {modality}"
-                        checked.append(None if value is None else check_value(entry, value, where))
+                        checked.append(None if value is None else check(value, where))
                     except DataError as error:
                         faults.extend(error.faults)
                 if faults:
