@@ -39,9 +39,7 @@ class Scale:
             CodecError: if they are too fine for a float64 to tell them apart.
         """
         if log:
-            # Not log(high / low): the ratio of two floats need not be one.
-            ratio = math.log(high) - math.log(low)
-            inner = [low * math.exp(ratio * (k / bins)) for k in range(1, bins)]
+            inner = [math.exp(math.log(low) + _ratio(low, high) * (k / bins)) for k in range(1, bins)]
         else:
             inner = [low + (high - low) * (k / bins) for k in range(1, bins)]
         return cls((low, *inner, high), log=log, clip=clip).checked(where)
@@ -52,11 +50,7 @@ class Scale:
         Raises:
             CodecError: if its bins are too fine for a float64 to tell them apart.
         """
-        edges = np.asarray(self.edges)
-        # Boxes add and subtract coordinates, so linear bins must stand out at the far end of the range.
-        size = np.maximum(edges[1:], edges[:-1]) if self.log else max(abs(self.low), abs(self.high))
-        fine = np.diff(edges) <= 16 * np.finfo(np.float64).eps * size
-        if fine.any() or not math.isfinite(self.high - self.low):
+        if not math.isfinite(self.high - self.low) or self._too_fine():
             raise CodecError(
                 where,
                 "its bins are too fine for a float to tell them apart",
@@ -64,6 +58,12 @@ class Scale:
                 mend="use fewer bins, or move the range towards zero",
             )
         return self
+
+    def _too_fine(self) -> bool:
+        edges = np.asarray(self.edges)
+        # Boxes add and subtract coordinates, so linear bins must stand out at the far end of the range.
+        size = edges[1:] if self.log else max(abs(self.low), abs(self.high))
+        return bool((np.diff(edges) <= 16 * np.finfo(np.float64).eps * size).any())
 
     @property
     def low(self) -> float:
@@ -96,18 +96,18 @@ class Scale:
     def middle(self, place: int) -> float:
         """The number in the middle of a bin."""
         low, high = self.edges[place], self.edges[place + 1]
-        return low * math.sqrt(high / low) if self.log else low + (high - low) / 2
+        return math.sqrt(low) * math.sqrt(high) if self.log else low + (high - low) / 2
 
     def half(self, place: int) -> float:
         """Half the width of a bin; on a log scale, of its logarithms."""
         low, high = self.edges[place], self.edges[place + 1]
-        return math.log(high / low) / 2 if self.log else (high - low) / 2
+        return _ratio(low, high) / 2 if self.log else (high - low) / 2
 
     def promise(self) -> str:
         """The largest error."""
         largest = max(self.half(place) for place in range(len(self.edges) - 1))
         if self.log:
-            return f"{math.expm1(largest):.2%}"
+            return f"a factor of {math.exp(largest):.4g}"
         return f"{largest:.3g} {self.unit}".strip()
 
     def apart(self, number: float, back: float) -> str:
@@ -115,8 +115,13 @@ class Scale:
         number = min(max(number, self.low), self.high)
         allowed = self.half(self.place(back))
         if self.log:
-            off = abs(math.log(number / back)) if back > 0 else math.inf
+            off = abs(_ratio(number, back)) if back > 0 else math.inf
             fits = off <= allowed + 2 * FLOAT32_ROUNDING
         else:
             fits = abs(number - back) <= allowed + 2 * self.slack
         return "" if fits else f"{show(number)} came back as {show(back)}, more than half a bin apart"
+
+
+def _ratio(low: float, high: float) -> float:
+    """Logarithm of high / low, which itself need not be a float."""
+    return math.log(high) - math.log(low)

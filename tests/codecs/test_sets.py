@@ -343,6 +343,21 @@ def test_a_mask_field_is_refused_by_name() -> None:
     )
 
 
+@pytest.mark.parametrize(("low", "high"), [(5e-324, 1.7e308), (1e-300, 1e-299), (0.999, 1.0)])
+def test_a_log_scale_spans_all_that_a_float_can_hold(low: float, high: float) -> None:
+    """The ratio of its ends need not be a float."""
+    codec = codec_of(fields(x={"type": "number", "range": [low, high], "scale": "log", "bins": 6}))
+    values = [[{"x": number} for number in (low, math.sqrt(low) * math.sqrt(high), high)]]
+
+    assert violations(codec, values) == []
+    assert "off by at most half a bin: x a factor of" in codec.law.describe()
+
+
+def test_a_range_wider_than_a_float_is_refused() -> None:
+    with pytest.raises(CodecError, match=r"got 4 bins of \[-1e\+308, 1e\+308\]"):
+        codec_of(fields(x={"type": "number", "range": [-1e308, 1e308], "bins": 4}))
+
+
 def test_bins_that_no_float_tells_apart_are_refused() -> None:
     with pytest.raises(
         CodecError, match=r"^signs, field 'x': its bins are too fine for a float to tell them apart"
