@@ -90,3 +90,17 @@ def test_the_word_alone_decides_the_order() -> None:
     counts = [orders.count(order) for order in set(orders)]
     assert len(counts) == 6
     assert min(counts) > 60
+
+
+def test_the_orders_of_a_few_words_are_pinned() -> None:
+    """Published: a run that is resumed years later shows its items in the same order."""
+    row: list[list[int]] | None = [[1], [2, 2], [3], [4], [0]]
+    draws = np.array([0, 1, 2, 2**63], np.uint64)
+    mixed = shown(join([(np.arange(4), take_chunks(nested([row]), np.zeros(4, np.int64), draws))], 4))
+
+    assert [[chunk[0] for chunk in one] for one in mixed if one is not None] == [
+        [2, 3, 1, 4, 0],
+        [2, 3, 1, 4, 0],
+        [1, 4, 3, 2, 0],
+        [4, 3, 1, 2, 0],
+    ]
