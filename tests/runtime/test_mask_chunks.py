@@ -8,11 +8,17 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fourm_codecs.base import TokenBatch
+from fourm_codecs.grammar import Automaton
+from fourm_codecs.sets import SetCodec
 from fourm_runtime.batch import Batch, Selection, Sequences
 from fourm_runtime.masking.columns import gather
 from fourm_runtime.masking.draws import derive, name_word, sample_keys
 from fourm_runtime.masking.spans import Rows, draw_kept, is_sentinel, mask_spans, merge, target_sequence
+from fourm_schema.modality import Set
 from fourm_schema.plan import Special
+from tests.codecs.drawn_sets import WORDS
+from tests.codecs.drawn_sets import sets as drawn_sets
 
 FIRST_WORD = 204
 SPECIAL = Special(pad=0, unknown=1, start=2, end=3, first_sentinel=4, sentinel_count=200)
@@ -102,6 +108,43 @@ def test_a_long_target_is_cut_to_its_budget_and_opens_with_a_sentinel(
             assert bool(is_sentinel(target[:1], SPECIAL)[0])
             start = everything.index(target[0])
             assert everything[start : start + len(target)] == target.tolist()
+
+
+@given(drawn_sets(), st.integers(0, 2**32), st.floats(0, 1), st.integers(1, 40))
+def test_any_set_of_any_grammar_parses_again_when_input_and_target_are_merged(
+    entry: Set, seed: int, keep: float, budget: int
+) -> None:
+    """parse(merge(input, target)) = the set, and what is visible alone parses as some of its items."""
+    codec = SetCodec("things", entry, WORDS)
+    ids = random_set(codec.automaton, np.random.default_rng(seed))
+    chunks = codec.automaton.chunk_lengths(ids)
+    assert chunks is not None
+    rows = attrs.evolve(
+        make_rows([chunks], keep, budget, sentinels=codec.automaton.special.sentinel_count, seed=seed),
+        ids=np.array(ids, np.int32),
+        first_sentinel=np.array([codec.automaton.special.first_sentinel]),
+    )
+    inputs, targets = mask_spans(rows)
+    visible = inputs.ids
+    merged = merge(visible, target_sequence(targets, 0), codec.automaton.special)
+
+    assert merged.tolist() == ids
+    items = visible[~is_sentinel(visible, codec.automaton.special)].tolist()
+    whole = items if items[-1:] == ids[-1:] else [*items, ids[-1]]
+    assert codec.automaton.chunk_lengths(whole) is not None
+    shown, records = codec.decode(TokenBatch.of([whole, ids], codec.vocab_size))
+    assert all(record in records for record in shown)
+
+
+def random_set(grammar: Automaton, rng: np.random.Generator) -> list[int]:
+    """Ids of a set that the grammar admits, each step drawn evenly."""
+    state, ids = grammar.start, list[int]()
+    while not grammar.is_final(state):
+        ids.append(int(rng.choice(np.flatnonzero(grammar.allowed(state, 1000)))))
+        following = grammar.step(state, ids[-1])
+        assert following is not None
+        state = following
+    return ids
 
 
 def test_chunks_stay_with_the_same_chance_whatever_their_length() -> None:
