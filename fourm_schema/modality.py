@@ -285,7 +285,9 @@ class Set(Entry):
     fields: dict[Name, AnyField] = Field(min_length=1, description="what one record is made of, by name")
     max_items: Count = Field(description="most records of one sample; 1 for a single record")
     order: Literal["given", "distance_to_origin", "area", "random"] = Field(
-        "given", description="order in which records are written"
+        "given",
+        description="order in which records are written: as given, nearest the origin first, "
+        "largest area first, or shuffled",
     )
     mirror: tuple[tuple[str, str], ...] = Field(
         (), description="pairs of fields or classes that change places when the image is mirrored"

@@ -20,7 +20,7 @@ Layout = Literal["grid", "sequence"]
 
 @attrs.frozen
 class Special:
-    """Ids of a word vocabulary that stand for no word. Sentinel k is `first_sentinel + k`.
+    """Ids of a sequence's vocabulary that stand for no content. Sentinel k is `first_sentinel + k`.
 
     Sentinels open the masked spans of a sequence (T5, Raffel et al. 2020, section 3.1.4, as 4M uses
     them). Their number is derived from the longest sequence, so that a span never lacks one.
@@ -41,10 +41,14 @@ class Special:
 
 @attrs.frozen
 class Vocabulary:
-    """A word vocabulary that several sequence streams share; `size` counts the special ids too."""
+    """The ids that sequence streams write in; `size` counts the special ids too.
+
+    A word vocabulary (`wordpiece`) is declared and may be shared by several texts; that of a set
+    (`grammar`) is named after its one stream and follows from the schema.
+    """
 
     name: str
-    kind: Literal["wordpiece"]
+    kind: Literal["wordpiece", "grammar"]
     size: int
     special: Special
 
@@ -64,8 +68,8 @@ class Stream:
         length: tokens of a grid, or the most tokens of a sequence (its end token included).
         grid: (rows, columns) of an image, (length,) of a vector, None for a sequence.
         dense_dim: numbers per token of a dense stream, else None.
-        vocabulary: name of the id space: the shared word vocabulary of a sequence, the stream's own
-            name for a token grid, None when dense.
+        vocabulary: name of the id space: the shared word vocabulary of a text, the stream's own name
+            for a set or a token grid, None when dense.
         vocab_size: ids in that space; 0 when dense.
         codec, embedding, positions: the selected (or overridden) means, by name.
         because: the reason for each of the three, in that order.
@@ -122,7 +126,8 @@ class Plan:
     Attributes:
         schema_hash: hash of the schema that was resolved (see `fourm_schema.digest`).
         streams: every stream.
-        vocabularies: the shared word vocabularies that a sequence stream uses.
+        vocabularies: the word vocabularies that texts and texts of sets are written in, then the vocabulary
+            of each set.
     """
 
     schema_hash: str
@@ -161,11 +166,11 @@ class Plan:
         return self.names.index(self.stream(name).name)
 
     def special(self, stream: Stream) -> Special:
-        """Special ids of a sequence stream's word vocabulary."""
+        """Special ids of a sequence stream's vocabulary."""
         for vocabulary in self.vocabularies:
             if vocabulary.name == stream.vocabulary:
                 return vocabulary.special
-        raise PlanError(stream.name, "has no word vocabulary", mend="only sequence streams have special ids")
+        raise PlanError(stream.name, "has no special ids", mend="only sequence streams do")
 
     def of_modality(self, modality: str) -> Iterable[Stream]:
         return (stream for stream in self.streams if stream.modality == modality)

@@ -9,7 +9,8 @@ from fourm_schema.modality import Image, Modality, Set, Text, Vector
 from fourm_schema.plan import Plan, Shown, Stream, Vocabulary
 from fourm_schema.schema import Schema
 from fourm_schema.select import LEARNED_CODECS, TRAINABLE_CODECS, select
-from fourm_schema.special import sentinels_needed, shared_vocabulary, special_ids
+from fourm_schema.set_layout import set_layout, text_vocabulary
+from fourm_schema.special import sentinels_needed, special_ids
 
 PQ_TOKENS = 16
 
@@ -32,7 +33,8 @@ def resolve(schema: Schema) -> Plan:
         Streams in the order of the modalities, and within one in the order of its `shown`.
 
     Raises:
-        PlanError: if a modality uses a key that is reserved for a later release.
+        PlanError: if a modality uses a key that is reserved for a later release, or the texts of one set
+            write in several vocabularies.
     """
     for name, entry in schema.modalities.items():
         if entry.axes:
@@ -42,14 +44,14 @@ def resolve(schema: Schema) -> Plan:
                 got=str(dict(entry.axes)),
                 mend="remove axes; declare one modality per step, or put the steps into a vector",
             )
-    words = _vocabulary_names(schema)
-    vocabularies = _vocabularies(schema, words)
+    words = _word_vocabularies(schema)
+    sets = _set_vocabularies(schema, words)
     streams = tuple(
-        _stream(name, entry, shown, vocabularies.get(words.get(name, "")))
+        _stream(name, entry, shown, words[entry.vocabulary] if isinstance(entry, Text) else sets.get(name))
         for name, entry in schema.modalities.items()
         for shown in entry.shown
     )
-    return Plan(schema_hash(schema), streams, tuple(vocabularies.values()))
+    return Plan(schema_hash(schema), streams, (*words.values(), *sets.values()))
 
 
 def require_runnable(plan: Plan) -> None:
@@ -68,8 +70,6 @@ def require_runnable(plan: Plan) -> None:
 
 
 def _instead(stream: Stream) -> str:
-    if stream.codec == "grammar":
-        return "sets are described but not yet encoded; declare its numbers as a vector, its words as text"
     if stream.codec not in LEARNED_CODECS or stream.codec in TRAINABLE_CODECS:
         return ""
     if stream.kind == "vector":
@@ -79,52 +79,42 @@ def _instead(stream: Stream) -> str:
     return "its codec comes later; use shown: [pixels] as an input only"
 
 
-def _vocabulary_names(schema: Schema) -> dict[str, str]:
-    """Which word vocabulary each sequence modality writes in; sets share one."""
-    shared = shared_vocabulary(schema.vocabularies)
-    return {
-        name: entry.vocabulary if isinstance(entry, Text) else shared
-        for name, entry in schema.modalities.items()
-        if isinstance(entry, Text | Set)
-    }
-
-
-def _vocabularies(schema: Schema, names: dict[str, str]) -> dict[str, Vocabulary]:
+def _word_vocabularies(schema: Schema) -> dict[str, Vocabulary]:
+    """The word vocabularies that texts, and text fields of sets, write in."""
     longest: dict[str, int] = {}
-    for modality, name in names.items():
-        entry = schema.modalities[modality]
-        assert isinstance(entry, Text | Set)
-        longest[name] = max(longest.get(name, 0), entry.max_tokens)
+    for name, entry in schema.modalities.items():
+        if isinstance(entry, Text):
+            longest[entry.vocabulary] = max(longest.get(entry.vocabulary, 0), entry.max_tokens)
+        elif isinstance(entry, Set) and (words := text_vocabulary(name, entry)):
+            # The spans of a set are masked in its own id space: its texts need no sentinels here.
+            longest.setdefault(words, 0)
     found = {}
     for name, most in longest.items():
         declared = schema.vocabularies.get(name)
         special = special_ids((declared and declared.sentinels) or sentinels_needed(most))
-        size = declared.size if declared else special.size + _record_words(schema)
-        found[name] = Vocabulary(name, "wordpiece", size, special)
+        found[name] = Vocabulary(name, "wordpiece", declared.size if declared else special.size, special)
     return found
 
 
-def _record_words(schema: Schema) -> int:
-    """Words that the records of a schema without texts need: one per bin and class."""
-    fields = [
-        field
-        for entry in schema.modalities.values()
-        if isinstance(entry, Set)
-        for field in entry.fields.values()
-    ]
-    return sum(
-        len(field.names) if field.type == "category" else getattr(field, "bins", 256) for field in fields
-    )
+def _set_vocabularies(schema: Schema, words: dict[str, Vocabulary]) -> dict[str, Vocabulary]:
+    """The vocabulary of each set, by modality."""
+    found = {}
+    for name, entry in schema.modalities.items():
+        if isinstance(entry, Set):
+            pieces = words.get(text_vocabulary(name, entry) or "")
+            layout = set_layout(name, entry, pieces.size - pieces.special.size if pieces else 0)
+            found[name] = Vocabulary(f"{name}.tokens", "grammar", layout.size, layout.special)
+    return found
 
 
-def _stream(name: str, entry: Modality, shown: Shown, words: Vocabulary | None) -> Stream:
+def _stream(name: str, entry: Modality, shown: Shown, written: Vocabulary | None) -> Stream:
     choice = select(entry, shown)
     is_sequence = isinstance(entry, Text | Set)
     grid = _grid(entry, shown, choice.codec)
     if shown != "tokens":
         vocabulary, vocab_size = None, 0
-    elif words is not None:
-        vocabulary, vocab_size = words.name, words.size
+    elif written is not None:
+        vocabulary, vocab_size = written.name, written.size
     else:
         vocabulary, vocab_size = f"{name}.{shown}", _vocab_size(entry, choice.codec)
     return Stream(
@@ -164,7 +154,7 @@ def _dense_dim(entry: Modality) -> int:
 
 
 def _vocab_size(entry: Modality, codec: str) -> int:
-    assert isinstance(entry, Image | Vector), "texts and sets write in a word vocabulary"
+    assert isinstance(entry, Image | Vector), "the ids of texts and sets are counted apart"
     if codec == "levels" and isinstance(entry, Image):
         return entry.level_count or 0
     if codec == "bins" and isinstance(entry, Vector):

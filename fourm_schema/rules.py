@@ -14,7 +14,7 @@ from fourm_schema.errors import Fault, nearest
 from fourm_schema.modality import Modality
 from fourm_schema.select import PLUGIN, override_faults, select
 from fourm_schema.set_rules import set_faults
-from fourm_schema.special import FIRST_SENTINEL, sentinels_needed, shared_vocabulary
+from fourm_schema.special import FIRST_SENTINEL, sentinels_needed
 from fourm_schema.value_rules import (
     class_faults,
     declared_classes,
@@ -176,7 +176,6 @@ def _vocabulary_faults(tree: Tree) -> Iterator[Fault]:
     for name in tree.mapping("modalities"):
         entry = tree.mapping("modalities", name)
         if meant(entry.get("kind"), ("image", "vector", "set", "text")) == "set":
-            needs.setdefault(shared_vocabulary(declared), 0)
             fields = tree.mapping("modalities", name, "fields")
             needs |= {word: needs.get(word, 0) for word in map(_vocabulary_named, fields.values()) if word}
         if word := _vocabulary_named(entry):

@@ -118,7 +118,7 @@ TABLE: tuple[Row, ...] = (
     Row(vector, "mlp-pq", "table", "learned-1d",
         f"more than {BINS_MOST_NUMBERS} numbers, or no ranges: a product quantizer learns the codes"),
     Row(set_of_records, "grammar", "table", "sincos-1d",
-        "records are written as words under the grammar of their fields"),
+        "records are written under the grammar of their fields, in tokens of their own"),
     Row(text, "wordpiece", "table", "sincos-1d", "words are cut into pieces of the shared vocabulary"),
 )
 # fmt: on

@@ -30,6 +30,7 @@ def set_faults(tree: Tree, path: Path) -> Iterator[Fault]:
                 yield from vocabulary_faults(tree, (*field, "vocabulary"))
         if tree.get(*field, "type") != "number":
             yield from range_faults(tree, (*field, "range"))
+    yield from _text_faults(tree, fields)
     yield from _order_faults(tree, path)
     yield from _mirror_faults(tree, path)
 
@@ -55,6 +56,15 @@ def _number_faults(tree: Tree, path: Path) -> Iterator[Fault]:
     if "edges" in field and "bins" in field:
         what = f"does nothing beside edges, which make {len(edges) - 1} bins"
         yield tree.fault((*path, "bins"), what, mend="remove bins", at_key=True)
+
+
+def _text_faults(tree: Tree, path: Path) -> Iterator[Fault]:
+    named = [(name, tree.get(*path, name, "vocabulary")) for name in tree.mapping(*path)]
+    texts = [(name, words) for name, words in named if isinstance(words, str)]
+    for name, words in texts[1:]:
+        if words != texts[0][1]:
+            what = f"must be that of {texts[0][0]}: the texts of one set write in one vocabulary"
+            yield tree.fault((*path, name, "vocabulary"), what, shown(words), f"write {texts[0][1]}")
 
 
 def _order_faults(tree: Tree, path: Path) -> Iterator[Fault]:

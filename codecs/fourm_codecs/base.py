@@ -17,8 +17,12 @@ from fourm_schema.errors import CodecError
 from fourm_schema.modality import Modality
 
 Array = NDArray[np.generic]
-Value = Array | str
-"""A value as codecs give it back: an array in the schema's units, or a text."""
+FieldValue = float | int | str | list[float] | None
+Record = dict[str, FieldValue]
+"""One item of a set: field -> a number, a name or text, a list of numbers, or None where it is absent."""
+
+Value = Array | str | list[Record]
+"""A value as codecs give it back: an array in the schema's units, a text, or the records of a set."""
 
 Ids = NDArray[np.unsignedinteger]
 
@@ -44,12 +48,20 @@ class TokenBatch:
     Attributes:
         ids: (sum of lengths,) in the smallest unsigned type of the vocabulary.
         lengths: (N,) int64, how many ids each value has.
+        chunk_lengths: (C,) int64, how many ids each chunk has, the chunks of all values end to end; None
+            where values are not made of chunks. Masked spans start and end at the border of a chunk.
     """
 
     ids: Ids
     lengths: NDArray[np.int64]
+    chunk_lengths: NDArray[np.int64] | None = None
 
     def __attrs_post_init__(self) -> None:
+        self._check_lengths()
+        if self.chunk_lengths is not None:
+            self._check_chunks(self.chunk_lengths)
+
+    def _check_lengths(self) -> None:
         flat = self.ids.ndim == 1 and self.lengths.ndim == 1
         if not flat or (self.lengths < 0).any() or int(self.lengths.sum()) != len(self.ids):
             raise CodecError(
@@ -58,13 +70,32 @@ class TokenBatch:
                 got=f"ids of shape {self.ids.shape}, lengths {self.lengths.tolist()}",
             )
 
+    def _check_chunks(self, chunk_lengths: NDArray[np.int64]) -> None:
+        borders = np.concatenate([np.zeros(1, np.int64), np.cumsum(chunk_lengths)])
+        if (
+            (chunk_lengths <= 0).any()
+            or not np.isin(self.offsets, borders).all()
+            or borders[-1] != len(self.ids)
+        ):
+            raise CodecError(
+                "tokens",
+                "the chunks do not add up to the values",
+                got=f"lengths {self.lengths.tolist()}, chunks {chunk_lengths.tolist()}",
+            )
+
     @classmethod
-    def of(cls, rows: Sequence[Sequence[int] | NDArray[np.integer]], vocab_size: int) -> Self:
+    def of(
+        cls,
+        rows: Sequence[Sequence[int] | NDArray[np.integer]],
+        vocab_size: int,
+        chunks: Sequence[Sequence[int]] | None = None,
+    ) -> Self:
         """Lay rows of ids end to end.
 
         Args:
             rows: the ids of each value.
             vocab_size: every id is below it.
+            chunks: the lengths of each value's chunks, where it is made of chunks.
 
         Raises:
             CodecError: if an id is not in [0, vocab_size); the message names its row and place.
@@ -74,7 +105,8 @@ class TokenBatch:
             _check_ids(array, number, vocab_size)
         dtype = id_dtype(vocab_size)
         flat = np.concatenate(arrays).astype(dtype) if arrays else np.zeros(0, dtype)
-        return cls(flat, np.array([len(array) for array in arrays], np.int64))
+        flat_chunks = None if chunks is None else np.array([n for row in chunks for n in row], np.int64)
+        return cls(flat, np.array([len(array) for array in arrays], np.int64), flat_chunks)
 
     @classmethod
     def of_grid(cls, ids_NL: NDArray[np.integer], vocab_size: int) -> Self:
@@ -94,6 +126,14 @@ class TokenBatch:
         """The ids of each value."""
         bounds = self.offsets
         return [self.ids[start:stop] for start, stop in itertools.pairwise(bounds)]
+
+    def chunks(self) -> list[list[int]] | None:
+        """The lengths of each value's chunks; None where values are not made of chunks."""
+        if self.chunk_lengths is None:
+            return None
+        borders = np.cumsum(self.chunk_lengths)
+        splits = np.searchsorted(borders, self.offsets[1:-1], side="right")
+        return [part.tolist() for part in np.split(self.chunk_lengths, splits)] if len(self) else []
 
     def same(self, other: "TokenBatch") -> bool:
         """Whether both hold the same ids, row by row, in the same type."""

@@ -10,13 +10,15 @@ from importlib.metadata import entry_points
 from fourm_codecs.base import CodecClass, Parts, StoredCodec
 from fourm_codecs.bins import BinsCodec
 from fourm_codecs.levels import LevelsCodec
+from fourm_codecs.sets import SetCodec
 from fourm_codecs.vocabulary import WordVocabulary
 from fourm_codecs.wordpiece import WordPieceCodec
 from fourm_schema.errors import CodecError, nearest
-from fourm_schema.modality import Modality
+from fourm_schema.modality import Modality, Set
 from fourm_schema.plan import Plan, Stream
 from fourm_schema.resolve import resolve
 from fourm_schema.schema import Schema
+from fourm_schema.set_layout import text_vocabulary
 
 
 class _VitFsq:
@@ -33,10 +35,10 @@ CODECS: dict[str, CodecClass] = {
     "bins": BinsCodec,
     "vit-fsq": _VitFsq(),
     "wordpiece": WordPieceCodec,
+    "grammar": SetCodec,
 }
 
 LATER: dict[str, str] = {
-    "grammar": "declare the records' numbers as a vector with ranges (bins), their words as text",
     "vit-class-fsq": "patch: 1 with at most 256 cells gets exact levels, one token per cell",
     "vit-feature-fsq": "shown: [pixels] needs no codec as an input; a vector with ranges gets bins",
     "mlp-pq": "give ranges (and codec: bins past 32 numbers), or shown: [values], which needs no codec",
@@ -55,7 +57,7 @@ def build_codec(
     Args:
         schema: the declaration.
         name: a modality, or one of its streams.
-        vocabularies: trained word vocabularies by name; only texts need one.
+        vocabularies: trained word vocabularies by name; texts, and sets with text fields, need theirs.
 
     Raises:
         CodecError: if the modality has no token stream, its codec cannot be built in this version or has to
@@ -69,7 +71,8 @@ def build_codec(
             stream.name, "is shown dense and has no codec", mend="use fourm_codecs.dense.DenseView.from_entry"
         )
     entry = schema.modalities[stream.modality]
-    trained = _vocabulary(plan, stream, vocabularies or {}) if stream.layout == "sequence" else None
+    words = text_vocabulary(stream.modality, entry) if isinstance(entry, Set) else stream.vocabulary
+    trained = _vocabulary(plan, stream, words, vocabularies or {}) if stream.layout == "sequence" else None
     return codec_of_entry(stream.codec, stream.modality, entry, Parts(trained))
 
 
@@ -107,8 +110,12 @@ def codec_class(codec: str, modality: str) -> CodecClass:
     return found
 
 
-def _vocabulary(plan: Plan, stream: Stream, trained: Mapping[str, WordVocabulary]) -> WordVocabulary | None:
-    declared = next(item for item in plan.vocabularies if item.name == stream.vocabulary)
+def _vocabulary(
+    plan: Plan, stream: Stream, words: str | None, trained: Mapping[str, WordVocabulary]
+) -> WordVocabulary | None:
+    if words is None:
+        return None
+    declared = next(item for item in plan.vocabularies if item.name == words)
     found = trained.get(declared.name)
     if found is not None and (found.size, found.special) != (declared.size, declared.special):
         raise CodecError(

@@ -50,9 +50,14 @@ def read_file(path: Path) -> bytes:
         raise CodecError(str(path), "cannot be read", got=str(fault.strerror)) from None
 
 
-def to_bytes(content: Json) -> bytes:
-    """JSON as people read it; the same content gives the same bytes."""
-    return (json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode("utf-8")
+def to_bytes(content: Json, sort_keys: bool = True) -> bytes:
+    """JSON as people read it; the same content gives the same bytes.
+
+    Args:
+        content: what to write.
+        sort_keys: False where the order of keys means something, as that of a record's fields does.
+    """
+    return (json.dumps(content, indent=1, sort_keys=sort_keys, ensure_ascii=False) + "\n").encode("utf-8")
 
 
 def from_bytes(content: bytes, where: str) -> dict[str, Json]:

@@ -1,15 +1,15 @@
 """Values <-> JSON: how a value is written in a request, on the command line, or in an answer.
 
 An image is a list of rows, a vector a list of numbers (or an object, where its numbers have names), a text
-a string.
+a string, a set a list of objects.
 """
 
 import numpy as np
 
-from fourm_codecs.base import Json, Value
+from fourm_codecs.base import FieldValue, Json, Record, Value
 from fourm_codecs.values import Float64, read_stack
 from fourm_schema.errors import CodecError, nearest
-from fourm_schema.modality import Categorical, Image, Modality, Vector
+from fourm_schema.modality import Categorical, Image, Modality, Set, Vector
 
 
 def to_json(value: Value) -> Json:
@@ -20,6 +20,11 @@ def to_json(value: Value) -> Json:
     """
     if isinstance(value, str):
         return value
+    if isinstance(value, list):
+        return [
+            {name: [*field] if isinstance(field, list) else field for name, field in record.items()}
+            for record in value
+        ]
     written: Json = value.tolist()
     return written
 
@@ -41,9 +46,36 @@ def from_json(modality: str, entry: Modality, content: Json) -> Value:
         return _numbers(modality, content, (entry.dim,))
     if entry.kind == "text" and isinstance(content, str):
         return content
-    if entry.kind == "set":
-        raise CodecError(modality, "sets are described but not yet encoded")
+    if isinstance(entry, Set):
+        return _records(modality, entry, content)
     raise CodecError(modality, "a value is a string", got=type(content).__name__)
+
+
+def _records(modality: str, entry: Set, content: Json) -> list[Record]:
+    if isinstance(content, dict) and entry.max_items == 1:
+        content = [content]
+    if not isinstance(content, list):
+        raise CodecError(modality, "a value is a list of records", got=type(content).__name__)
+    records: list[Record] = []
+    for number, item in enumerate(content):
+        if not isinstance(item, dict):
+            raise CodecError(
+                f"{modality}, item {number}", "is a record {field: value}", got=type(item).__name__
+            )
+        records.append(
+            {name: _field(f"{modality}, item {number}, field {name!r}", item[name]) for name in item}
+        )
+    return records
+
+
+def _field(where: str, content: Json) -> FieldValue:
+    if content is None or (isinstance(content, int | float | str) and not isinstance(content, bool)):
+        return content
+    if isinstance(content, list):
+        numbers = [n for n in content if isinstance(n, int | float) and not isinstance(n, bool)]
+        if len(numbers) == len(content):
+            return [float(n) for n in numbers]
+    raise CodecError(where, "is a number, a string or a list of numbers", got=str(content)[:60])
 
 
 def _numbers(modality: str, content: Json, shape: tuple[int, ...]) -> Float64:

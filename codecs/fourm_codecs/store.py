@@ -85,7 +85,7 @@ def save_codec(codec: StoredCodec, directory: Path | str) -> None:
     }
     if codec.parts.settings:
         manifest["settings"] = dict(codec.parts.settings)
-    write_file(folder / MANIFEST, to_bytes(manifest))
+    write_file(folder / MANIFEST, to_bytes(manifest, sort_keys=False))
     kept = {_file_name(part, str(digest)) for part, digest in files.items()}
     for pattern in ("tensors-*.safetensors", "vocabulary-*.json"):
         for stale in folder.glob(pattern):
@@ -118,7 +118,7 @@ def load_codec(directory: Path | str) -> StoredCodec:
         )
     try:
         # JSON, so that lists become the tuples which strict models hold.
-        entry = _ENTRY.validate_json(to_bytes(manifest.get("entry")))
+        entry = _ENTRY.validate_json(to_bytes(manifest.get("entry"), sort_keys=False))
     except ValidationError as fault:
         problem = fault.errors()[0]
         place = ".".join(map(str, problem["loc"]))

@@ -125,11 +125,11 @@ class AnyToAny:
         if batch_size < 1:
             raise RequestError("batch_size", "must be 1 or more", got=str(batch_size))
         jobs = self._values.jobs(plans, requests)
-        legal = self._values.meaningful()
+        legal, grammars = self._values.meaningful(), self._values.grammars()
         made = [
             produced
             for start in range(0, len(jobs), batch_size)
-            for produced in run_jobs(self.model, jobs[start : start + batch_size], legal)
+            for produced in run_jobs(self.model, jobs[start : start + batch_size], legal, grammars=grammars)
         ]
         return [self._values.decode(produced) for produced in made]
 

@@ -43,11 +43,14 @@ class Sequences:
         ids: (sum of lengths,) local ids, sample after sample.
         offsets: (N + 1,) sample n is ids[offsets[n] : offsets[n + 1]].
         present: (N,) False where the sample lacks the modality (its length is then 0).
+        chunk_lengths: (chunks,) ids of each chunk, each >= 1, chunk after chunk; no chunk reaches over the
+            end of its sample. A mask keeps or hides a chunk whole: an item of a set. None: every id alone.
     """
 
     ids: Ints
     offsets: Int64
     present: Bools
+    chunk_lengths: Int64 | None = None
 
 
 @attrs.frozen(eq=False)

@@ -46,3 +46,19 @@ def test_batches_are_the_same_only_row_by_row_and_type_by_type() -> None:
     assert batch.same(TokenBatch.of([[1, 2], [3]], 256))
     assert not batch.same(TokenBatch.of([[1], [2, 3]], 256))
     assert not batch.same(TokenBatch.of([[1, 2], [3]], 257))
+
+
+def test_chunks_are_split_at_the_borders_of_their_values() -> None:
+    """A value of no ids has no chunks; the others keep theirs."""
+    tokens = TokenBatch.of([[1, 2, 3], [], [4], [5, 6]], 10, chunks=[[2, 1], [], [1], [1, 1]])
+
+    assert tokens.chunks() == [[2, 1], [], [1], [1, 1]]
+    assert TokenBatch.of([], 10, chunks=[]).chunks() == []
+    assert TokenBatch.of([[1]], 10).chunks() is None
+
+
+@pytest.mark.parametrize("chunks", [[[2], [2]], [[1, 2], [1]], [[1, 1]], [[1, 0, 1], [2]]])
+def test_chunks_that_cross_a_value_are_refused(chunks: list[list[int]]) -> None:
+    """A span that starts in one value and ends in the next would be masked as one."""
+    with pytest.raises(CodecError, match="the chunks do not add up to the values; got lengths"):
+        TokenBatch.of([[1, 2], [3]], 10, chunks=chunks)

@@ -105,13 +105,23 @@ def check(name: str, value: object) -> object:
         ),
         ("title", ["a", "b"], "title: a text is one string; got 2 strings; set `views: 2` in the schema"),
         ("boxes", {"box": 1}, "boxes: a set is a list of records {field: value}; got dict"),
-        ("boxes", [{"box": [0, 0, 1, 1]}] * 3, "boxes: a set has at most 2 records; got 3"),
+        (
+            "boxes",
+            [{"box": [0, 0, 1, 1]}] * 3,
+            "boxes: a set has at most 2 records; got 3; raise max_items, or set `out_of_range: clip` to keep "
+            "the first",
+        ),
         (
             "boxes",
             [{"bax": 1}],
             "boxes[0].bax: is no field of this set; did you mean 'box'? known: box, label",
         ),
         ("boxes", [{"label": "cat"}], "boxes[0].box: is missing; give it, or declare `optional: true`"),
+        (
+            "boxes",
+            [{"box": [0, 0, 1, 1], "label": "cow"}],
+            "boxes[0].label: is none of the classes; got 'cow'; known: cat, dog",
+        ),
         ("boxes", [{"box": {1, 2}}], "boxes: a record holds numbers, texts and lists of them; got set"),
     ],
 )
@@ -136,7 +146,7 @@ def test_a_value_that_does_not_fit_is_refused_and_the_message_says_why(
         ("caption", "one", ["one"]),
         ("caption", ("one", "two"), ["one", "two"]),
         ("boxes", [], "[]"),
-        ("boxes", [{"box": np.zeros(2)}], '[{"box": [0.0, 0.0]}]'),
+        ("boxes", [{"box": np.zeros(4)}], '[{"box": [0.0, 0.0, 0.0, 0.0]}]'),
     ],
 )
 def test_values_are_stored_in_the_type_of_their_column(name: str, value: object, stored: object) -> None:

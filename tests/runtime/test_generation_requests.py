@@ -127,7 +127,8 @@ def test_tokens_may_be_predicted_from_pixels_when_both_streams_are_named(plan: P
 
 
 MODALITY_NAMES = (
-    "answer, answer.tokens, caption, caption.tokens, digit, digit.tokens, strokes, strokes.tokens"
+    "answer, answer.tokens, boxes, boxes.tokens, caption, caption.tokens, digit, digit.tokens, "
+    "strokes, strokes.tokens"
 )
 AGAIN = "set its role to both in the schema, and train again"
 
@@ -138,10 +139,9 @@ AGAIN = "set its role to both in the schema, and train again"
         (
             ["digt"],
             ["caption"],
-            "inputs.digt: is no stream or modality; did you mean 'digit'? known: caption, "
-            "caption.tokens, clue, clue.tokens, digit, digit.pixels, digit.tokens, photo, photo.pixels, "
-            "strokes, "
-            "strokes.tokens",
+            "inputs.digt: is no stream or modality; did you mean 'digit'? known: boxes, boxes.tokens, "
+            "caption, caption.tokens, clue, clue.tokens, digit, digit.pixels, digit.tokens, photo, "
+            "photo.pixels, strokes, strokes.tokens",
         ),
         (
             [],
@@ -152,8 +152,7 @@ AGAIN = "set its role to both in the schema, and train again"
             [],
             [],
             "targets: nothing is asked for; name one or more of: digit.tokens, answer.tokens, "
-            "strokes.tokens, "
-            "caption.tokens",
+            "strokes.tokens, boxes.tokens, caption.tokens",
         ),
         (
             [],
@@ -175,8 +174,6 @@ AGAIN = "set its role to both in the schema, and train again"
             f"inputs.answer: answer.tokens has role target and cannot be given; {AGAIN}",
         ),
         ([], ["clue"], f"targets.clue: clue.tokens has role input and cannot be generated; {AGAIN}"),
-        (["boxes"], ["caption"], "inputs.boxes: sets cannot be given in this version; leave it out"),
-        ([], ["boxes"], "targets.boxes: sets cannot be generated in this version; leave it out"),
         (
             ["digit", "digit.pixels"],
             ["caption"],
@@ -198,7 +195,7 @@ AGAIN = "set its role to both in the schema, and train again"
         (
             {"digit": Prefix("x")},
             ["digit"],
-            "inputs.digit: only a text can be given as a prefix; got digit.pixels, of kind image",
+            "inputs.digit: only a text or a set can be given in part; got digit.pixels, of kind image",
         ),
         (
             {"caption": Prefix("x")},

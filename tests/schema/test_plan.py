@@ -69,7 +69,7 @@ def test_a_modality_s_name_stands_for_its_token_stream_and_an_unknown_name_for_n
         "digit.pixel: is no stream or modality of this schema; did you mean 'digit.pixels'? "
         "known: caption.tokens, digit.pixels, digit.tokens, shape.tokens, strokes.tokens"
     )
-    with pytest.raises(PlanError, match=r"shape.tokens: has no word vocabulary; only sequence streams"):
+    with pytest.raises(PlanError, match=r"shape.tokens: has no special ids; only sequence streams do"):
         plan.special(plan.stream("shape"))
 
 

@@ -123,9 +123,7 @@ def test_a_plan_names_every_stream_that_cannot_be_trained_yet_and_what_to_declar
         require_runnable(plan)
 
     assert str(caught.value).splitlines() == [
-        "modalities: 4 streams cannot be trained in this version; ",
-        "  boxes.tokens (codec 'grammar'): sets are described but not yet encoded; "
-        "declare its numbers as a vector, its words as text",
+        "modalities: 3 streams cannot be trained in this version; ",
         "  land.tokens (codec 'vit-class-fsq'): its codec comes later; "
         "use patch: 1 with at most 256 cells for exact tokens",
         "  clip.tokens (codec 'vit-feature-fsq'): its codec comes later; "
@@ -191,6 +189,6 @@ def test_everything_the_language_can_say_resolves_and_explains() -> None:
 
     assert len(explain_rows(plan)) == len(plan.streams) == 12
     assert plan.stream("boxes").length == 20 * (4 + 1 + 1 + 1 + 1 + 2 + 2 + 3 + 16 + 8) + 1
-    assert plan.stream("boxes").vocabulary == "words"
+    assert plan.stream("boxes").vocabulary == "boxes.tokens"
     assert plan.stream("land").grid == (14, 7)
     assert plan.stream("dino").length == 16

@@ -35,9 +35,10 @@ def train(
 ) -> None:
     """Learn a word vocabulary from texts, or an image tokenizer (codec `vit-fsq`) from images.
 
-    A vocabulary is learned from every text that is written in it, and goes into one codec per text
-    modality. A tokenizer is fitted to nine images in ten and measured on the tenth; what it keeps of those
-    is its law, and stands in NAME/fit with a picture. The same values and seed give the same codec.
+    A vocabulary is learned from every text that is written in it, those of sets too, and goes into one
+    codec per modality that has such texts. A tokenizer is fitted to nine images in ten and measured on the
+    tenth; what it keeps of those is its law, and stands in NAME/fit with a picture. The same values and
+    seed give the same codec.
 
     Example:
         fourm codec train words --data digits.lance --to codecs/

@@ -7,8 +7,8 @@ from fourm_codecs.base import StoredCodec
 from fourm_codecs.build import build_codec
 from fourm_codecs.store import MANIFEST, load_codec
 from fourm_codecs.vocabulary import WordVocabulary
+from fourm_runtime.data.layout import word_vocabulary
 from fourm_schema.errors import CodecError
-from fourm_schema.modality import Text
 from fourm_schema.resolve import resolve
 from fourm_schema.schema import Schema
 
@@ -41,13 +41,13 @@ def read_codecs(
     }
     words = _vocabularies(schema, stored)
     for name in wanted:
-        entry = schema.modalities[name]
-        if name not in stored and isinstance(entry, Text) and entry.vocabulary not in words:
+        vocabulary = word_vocabulary(name, schema.modalities[name])
+        if name not in stored and vocabulary is not None and vocabulary not in words:
             raise CodecError(
                 name,
-                f"its vocabulary {entry.vocabulary!r} is not trained yet",
+                f"its vocabulary {vocabulary!r} is not trained yet",
                 got="no --codecs" if folder is None else f"{folder} without a codec that has it",
-                mend=f"train it: fourm codec train {entry.vocabulary} --data FILE.lance --to codecs/",
+                mend=f"train it: fourm codec train {vocabulary} --data FILE.lance --to codecs/",
             )
     return {name: stored[name] if name in stored else build_codec(schema, name, words) for name in wanted}
 
@@ -56,7 +56,7 @@ def _vocabularies(schema: Schema, stored: dict[str, StoredCodec]) -> dict[str, W
     """Trained vocabularies by their declared name."""
     found = {}
     for name, codec in stored.items():
-        entry = schema.modalities[name]
-        if isinstance(entry, Text) and codec.parts.vocabulary is not None:
-            found[entry.vocabulary] = codec.parts.vocabulary
+        vocabulary = word_vocabulary(name, schema.modalities[name])
+        if vocabulary is not None and codec.parts.vocabulary is not None:
+            found[vocabulary] = codec.parts.vocabulary
     return found

@@ -8,6 +8,7 @@ from fourm_codecs.store import save_codec
 from fourm_codecs.vocabulary import WordVocabulary
 from fourm_runtime.cli.progress import bars, counted
 from fourm_runtime.data.dataset import Dataset
+from fourm_runtime.data.layout import word_vocabulary
 from fourm_schema.errors import CodecError, nearest
 from fourm_schema.modality import Text
 from fourm_schema.select import TRAINABLE_CODECS
@@ -21,8 +22,8 @@ def trainable(dataset: Dataset) -> dict[str, list[str]]:
     """
     found: dict[str, list[str]] = {}
     for name, entry in dataset.schema.modalities.items():
-        if isinstance(entry, Text):
-            found.setdefault(entry.vocabulary, []).append(name)
+        if words := word_vocabulary(name, entry):
+            found.setdefault(words, []).append(name)
     for stream in dataset.token_streams:
         if stream.codec in TRAINABLE_CODECS:
             found.setdefault(stream.modality, [stream.modality])

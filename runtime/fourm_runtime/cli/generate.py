@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from fourm_codecs.base import FieldValue
     from fourm_runtime.generation.values import Generated
     from fourm_schema.modality import Image, Modality
     from fourm_schema.plan import Plan
@@ -29,13 +30,16 @@ def generate(
         typer.Option(
             "--from",
             metavar="NAME=VALUE",
-            help="What is given: a text, a file (.npy, .png, ...), or JSON numbers. Repeat for more.",
+            help="What is given: a text, a file (.npy, .png, ...), or JSON numbers or records. "
+            "Repeat for more.",
         ),
     ] = None,
     begun: Annotated[
         list[str] | None,
         typer.Option(
-            "--continue", metavar="NAME=TEXT", help="The beginning of a text that is to be predicted."
+            "--continue",
+            metavar="NAME=VALUE",
+            help="The beginning of a text that is to be predicted, or some of the items of a set, as JSON.",
         ),
     ] = None,
     steps: Annotated[
@@ -64,7 +68,7 @@ def generate(
     count: Annotated[int, typer.Option("--count", min=1, help="How many predictions to draw.")] = 1,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="FOLDER", help="Where to write arrays (.npy) and pictures (.png)."),
+        typer.Option("--out", metavar="FOLDER", help="Where to write arrays, pictures, texts and records."),
     ] = None,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")] = "cpu",
     as_json: Annotated[
@@ -129,32 +133,36 @@ def _inputs(schema: "Schema", plan: "Plan", given: Sequence[str], begun: Sequenc
             stream = input_stream(plan, name)
             # A name that does not exist is told with all other faults of the request.
             entry = None if stream is None else schema.modalities[stream.modality]
-            if option == "--continue":
-                inputs[name] = Prefix(value)
-            else:
-                inputs[name] = value if entry is None else _read(name, entry, value)
+            begins = option == "--continue"
+            if entry is None or (begins and entry.kind != "set"):
+                inputs[name] = Prefix(value) if begins else value
+                continue
+            read = _read(f"{option} {name}", name, entry, value)
+            inputs[name] = Prefix(read) if begins else read
     return inputs
 
 
-def _read(name: str, entry: "Modality", text: str) -> object:
+def _read(where: str, name: str, entry: "Modality", text: str) -> object:
     import json
 
     from fourm_codecs.plain import from_json
     from fourm_runtime.data.ingest import read_value
     from fourm_schema.errors import CodecError, RequestError
-    from fourm_schema.modality import Image, Vector
+    from fourm_schema.modality import Set, Text
 
-    if not isinstance(entry, Image | Vector):
+    if isinstance(entry, Text):
         return text
-    if not text.lstrip().startswith(("[", "{")):
-        return read_value(Path(text), entry, f"--from {name}")
+    if not isinstance(entry, Set) and not text.lstrip().startswith(("[", "{")):
+        return read_value(Path(text), entry, where)
     try:
         return from_json(name, entry, json.loads(text))
     except ValueError as error:
-        raise RequestError(f"--from {name}", "is no JSON", got=str(error), mend="write [1, 2, ...]") from None
+        fields = ", ".join(f'"{field}": ...' for field in entry.fields) if isinstance(entry, Set) else ""
+        mend = f"write [{{{fields}}}, ...]" if fields else "write [1, 2, ...]"
+        raise RequestError(where, "is no JSON", got=str(error), mend=mend) from None
     except CodecError as error:
         fault = error.faults[0]
-        raise RequestError(f"--from {name}", fault.what, fault.got, fault.mend) from None
+        raise RequestError(where, fault.what, fault.got, fault.mend) from None
 
 
 def _record(made: "Generated") -> dict[str, object]:
@@ -168,10 +176,10 @@ def _record(made: "Generated") -> dict[str, object]:
 
 
 def _show(schema: "Schema", made: "Sequence[Mapping[str, Generated]]") -> None:
-    """Print texts as lines, vectors as tables, small pictures as rows of numbers."""
+    """Print texts as lines, vectors and sets as tables, images by their size."""
     import numpy as np
 
-    from fourm_schema.modality import Vector
+    from fourm_schema.modality import Set, Vector
 
     for number, sample in enumerate(made):
         for name, one in sample.items():
@@ -190,15 +198,41 @@ def _show(schema: "Schema", made: "Sequence[Mapping[str, Generated]]") -> None:
                     )
                 ]
                 show_table(title, ("name", "value", "unit", "confidence"), rows)
+            elif isinstance(entry, Set):
+                assert isinstance(one.value, list), "a set is a list of records"
+                items = [[_field(record.get(field)) for field in entry.fields] for record in one.value]
+                print(f"{title}: {_count(len(items))}  {sure}")
+                if items:
+                    show_table("", tuple(entry.fields), items)
             else:
-                size = "x".join(map(str, one.value.shape))
+                size = "x".join(map(str, np.asarray(one.value).shape))
                 print(f"{title}: image {size}  {sure}")
 
 
+def _count(items: int) -> str:
+    return "1 item" if items == 1 else f"{items or 'no'} items"
+
+
+def _field(value: "FieldValue") -> str | None:
+    """One field of a record, in few words.
+
+    >>> _field([0.25, 1.0])
+    '0.25, 1'
+    """
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list):
+        return ", ".join(f"{number:.6g}" for number in value)
+    return None if value is None else str(value)
+
+
 def _write(folder: Path, schema: "Schema", made: "Sequence[Mapping[str, Generated]]") -> None:
-    """Write every array, exactly as .npy, and images as .png to look at; texts as .txt."""
+    """Write every array, exactly as .npy, and images as .png to look at; texts as .txt, sets as .json."""
+    import json
+
     import numpy as np
 
+    from fourm_codecs.plain import to_json
     from fourm_schema.modality import Image
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -207,6 +241,10 @@ def _write(folder: Path, schema: "Schema", made: "Sequence[Mapping[str, Generate
             file = folder / f"{name}-{number}"
             if isinstance(one.value, str):
                 file.with_suffix(".txt").write_text(one.value + "\n", encoding="utf-8")
+                continue
+            if isinstance(one.value, list):
+                records = json.dumps(to_json(one.value), indent=2, ensure_ascii=False)
+                file.with_suffix(".json").write_text(records + "\n", encoding="utf-8")
                 continue
             np.save(file.with_suffix(".npy"), one.value)
             entry = schema.modalities[name]

@@ -31,11 +31,12 @@ from fourm_runtime.data.layout import (
     read_schema,
     schema_metadata,
     table_schema,
+    word_vocabulary,
 )
-from fourm_runtime.data.raw_values import check_value
+from fourm_runtime.data.raw_values import checker_of
+from fourm_runtime.data.records import texts_of
 from fourm_runtime.data.rows import Checker, Row, RowsError, column_of
 from fourm_schema.errors import DataError, Fault, nearest
-from fourm_schema.modality import Text
 from fourm_schema.plan import Plan, Stream
 from fourm_schema.resolve import resolve
 from fourm_schema.schema import Schema
@@ -225,7 +226,7 @@ class Dataset:
             raise DataError(modality, "is no modality of this dataset", mend=mend)
         entry, dataset = self._schema.modalities[modality], self._dataset
         field = dataset.schema.field(modality)
-        leaf = store.leaf_field(dataset, modality)
+        leaf, check = store.leaf_field(dataset, modality), checker_of(entry)
         for fragment in dataset.get_fragments():
             if not store.lacks(fragment, leaf):
                 continue
@@ -236,7 +237,7 @@ class Dataset:
                 for name, value in zip(ids, values(ids), strict=True):
                     try:
                         where = f"sample {name!r}, {modality}"
-                        checked.append(None if value is None else check_value(entry, value, where))
+                        checked.append(None if value is None else check(value, where))
                     except DataError as error:
                         faults.extend(error.faults)
                 if faults:
@@ -313,18 +314,19 @@ class Dataset:
         return DatasetStatus(str(self._path), self.version, self.rows, present, streams, pins)
 
     def texts(self, modality: str) -> Iterator[str]:
-        """Every string of a text modality, all alternatives of a sample included, in the order of the rows.
+        """Every string of a text modality, all alternatives of a sample included, in the order of the rows;
+        or of the text fields of a set.
 
         Raises:
-            DataError: if it is no text modality of this dataset.
+            DataError: if it is no modality of this dataset with texts.
         """
         entry = self._schema.modalities.get(modality)
-        if not isinstance(entry, Text):
-            known = [name for name, other in self._schema.modalities.items() if isinstance(other, Text)]
+        if entry is None or word_vocabulary(modality, entry) is None:
+            known = [name for name, other in self._schema.modalities.items() if word_vocabulary(name, other)]
             raise DataError(modality, "is no text modality of this dataset", mend=nearest(modality, known))
         for batch in self._dataset.to_batches(columns=[modality], batch_size=_SCAN_ROWS, scan_in_order=True):
-            for views in batch.column(0).to_pylist():
-                yield from views or ()
+            for value in batch.column(0).to_pylist():
+                yield from texts_of(entry, value)
 
     def values(self, modality: str) -> Iterator[list[object]]:
         """Every raw value of a modality in chunks, as they were given, in the order of the rows; none absent.

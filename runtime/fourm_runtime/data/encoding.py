@@ -4,6 +4,7 @@ A column is begun with a stamp: the hash of the codec and of the schema entry. I
 in one column; a stale column is refused until it is replaced as a whole.
 """
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -15,6 +16,7 @@ import pyarrow as pa
 from fourm_codecs.base import StoredCodec, TokenBatch, id_dtype
 from fourm_codecs.store import codec_hash
 from fourm_runtime.data import store
+from fourm_runtime.data.chunks import nested_chunks
 from fourm_runtime.data.columns import Nested, cumulated, is_present, read_fixed, write_fixed, write_nested
 from fourm_runtime.data.layout import (
     ID,
@@ -27,7 +29,7 @@ from fourm_runtime.data.layout import (
     token_type,
 )
 from fourm_schema.errors import CodecError, DataError
-from fourm_schema.modality import Modality, Text
+from fourm_schema.modality import Modality, Set, Text
 from fourm_schema.plan import Stream
 from fourm_schema.schema import Schema
 
@@ -172,6 +174,9 @@ def _encode_batch(
         tokens = _encode(codec, stream, [text for row in views for text in row], owners)
         return write_nested(Nested(cumulated(counts), tokens.offsets, tokens.ids, present))
     values = raw_values(modality, column)
+    if isinstance(modality, Set):
+        tokens = _encode(codec, stream, [value for value in values if value is not None], names)
+        return write_nested(nested_chunks(tokens, present))
     tokens = _encode(codec, stream, [value for value in values if value is not None], names)
     wrong = tokens.lengths != stream.length
     if wrong.any():
@@ -183,7 +188,9 @@ def _encode_batch(
 
 
 def raw_values(modality: Modality, column: pa.Array | pa.ChunkedArray) -> list[object]:
-    """Raw values of a column as a user gave them: arrays in their shape, texts, None where absent."""
+    """Raw values of a column as a user gave them: arrays in their shape, texts, records; None if absent."""
+    if isinstance(modality, Set):
+        return [None if text is None else json.loads(text) for text in column.to_pylist()]
     if not pa.types.is_fixed_size_list(column.type):
         return list(column.to_pylist())
     table, present = read_fixed(column)

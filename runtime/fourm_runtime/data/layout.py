@@ -24,6 +24,7 @@ from fourm_schema.load import dump_schema, parse_schema
 from fourm_schema.modality import Categorical, Continuous, Features, Image, Modality, Set, Text, Vector
 from fourm_schema.plan import Stream
 from fourm_schema.schema import Schema
+from fourm_schema.set_layout import text_vocabulary
 
 ID: Final = "id"
 SAMPLE: Final = "sample"
@@ -117,11 +118,17 @@ def token_type(stream: Stream) -> pa.DataType:
     return pa.list_(ids, stream.length) if stream.layout == "grid" else pa.list_(pa.list_(ids))
 
 
+def word_vocabulary(name: str, modality: Modality) -> str | None:
+    """The word vocabulary that a text, or the texts of a set, are written in; None if it has no texts."""
+    if isinstance(modality, Text):
+        return modality.vocabulary
+    return text_vocabulary(name, modality) if isinstance(modality, Set) else None
+
+
 def hash_of(schema: Schema, name: str) -> str:
-    """Hash of what a modality's tokens depend on; a text's vocabulary counts too."""
+    """Hash of what a modality's tokens depend on; the vocabulary of its texts counts too."""
     modality = schema.modalities[name]
-    words = schema.vocabularies.get(modality.vocabulary) if isinstance(modality, Text) else None
-    return entry_hash(modality, words)
+    return entry_hash(modality, schema.vocabularies.get(word_vocabulary(name, modality) or ""))
 
 
 def raw_field(schema: Schema, name: str) -> pa.Field:

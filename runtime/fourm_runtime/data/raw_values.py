@@ -4,15 +4,16 @@ Arrays, PIL pictures and nested lists are equally good images and vectors. Every
 that names the place, what was found and the mend.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fourm_runtime.data.layout import has_whole_levels, raw_dtype, raw_shape
-from fourm_schema.errors import DataError, nearest
+from fourm_runtime.data.records import RecordCheck
+from fourm_schema.errors import DataError
 from fourm_schema.modality import (
     Categorical,
     Continuous,
@@ -50,7 +51,7 @@ def check_value(modality: Modality, value: object, where: str) -> Stored:
     if isinstance(modality, Text):
         return _check_text(modality, value, where)
     if isinstance(modality, Set):
-        return _check_set(modality, value, where)
+        return RecordCheck(modality)(value, where)
     array = _read_array(modality, value, where)
     if isinstance(modality, Image) and _holds_levels(modality, array):
         return array.astype(raw_dtype(modality))
@@ -76,6 +77,11 @@ def check_value(modality: Modality, value: object, where: str) -> Stored:
             np.abs(numbers) > limit, numbers, where, f"features are stored as float16, within {limit:g}", ""
         )
     return numbers.astype(raw_dtype(modality))
+
+
+def checker_of(modality: Modality) -> Callable[[object, str], Stored]:
+    """`check_value` of one modality, for many values: (value, where) -> what is stored."""
+    return RecordCheck(modality) if isinstance(modality, Set) else partial(check_value, modality)
 
 
 def _read_array(modality: Image | Vector, value: object, where: str) -> NDArray[np.generic]:
@@ -209,32 +215,6 @@ def _check_text(modality: Text, value: object, where: str) -> list[str]:
             else f"set `views: {max(len(views), 1)}` in the schema",
         )
     return list(views)
-
-
-def _check_set(modality: Set, value: object, where: str) -> str:
-    if not isinstance(value, list | tuple) or not all(isinstance(item, Mapping) for item in value):
-        raise DataError(where, "a set is a list of records {field: value}", got=_kind(value))
-    if len(value) > modality.max_items:
-        raise DataError(where, f"a set has at most {modality.max_items} records", got=str(len(value)))
-    for number, item in enumerate(value):
-        for name in item:
-            if name not in modality.fields:
-                mend = nearest(str(name), list(modality.fields))
-                raise DataError(f"{where}[{number}].{name}", "is no field of this set", mend=mend)
-        for name, field in modality.fields.items():
-            if item.get(name) is None and not field.optional:
-                mend = "give it, or declare `optional: true`"
-                raise DataError(f"{where}[{number}].{name}", "is missing", mend=mend)
-    try:
-        return json.dumps([dict(item) for item in value], allow_nan=False, default=_plain)
-    except (TypeError, ValueError) as error:
-        raise DataError(where, "a record holds numbers, texts and lists of them", got=str(error)) from None
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__}")
 
 
 def _kind(value: object) -> str:

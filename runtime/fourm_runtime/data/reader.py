@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fourm_codecs.dense import DenseView
 from fourm_runtime.batch import Batch, Bools, Column, Dense, Grid, Int64, Ints, Sequences
+from fourm_runtime.data.chunks import join, take_chunks
 from fourm_runtime.data.columns import (
     Nested,
     Numbers,
@@ -32,8 +33,10 @@ from fourm_runtime.data.columns import (
 from fourm_runtime.data.dataset import Dataset
 from fourm_runtime.data.encoding import StreamStatus, status_of
 from fourm_runtime.data.layout import SAMPLE, raw_bytes
-from fourm_runtime.data.order import sample_hash
+from fourm_runtime.data.order import keyed, sample_hash
+from fourm_runtime.masking.draws import name_word
 from fourm_schema.errors import DataError
+from fourm_schema.modality import Modality, Set
 from fourm_schema.plan import Plan, Stream
 
 BLOCK_ROWS = 512
@@ -100,6 +103,11 @@ class Reader:
             for stream in self._streams
             if stream.is_dense
         }
+        self._orders = {
+            stream.name: int(name_word(stream.name))
+            for stream in self._streams
+            if _has_random_order(dataset.schema.modalities[stream.modality])
+        }
         wide = {
             stream.column
             for stream in self._streams
@@ -123,7 +131,8 @@ class Reader:
         Args:
             rows: (N,) row numbers, in any order, repeated or not.
             epoch: the epoch in which they are seen, or (N,) one for each: a step may straddle two.
-            seed: with the epoch and the sample's own number it decides which alternative text is shown.
+            seed: with the epoch and the sample's own number it decides which alternative text is shown, and
+                in which order the items of a set with `order: random` stand.
 
         Returns:
             one column per stream that the dataset has, samples in the order of `rows`.
@@ -148,6 +157,12 @@ class Reader:
         wide = self._take_wide(wanted)
         columns: dict[str, Column] = {}
         for stream in self._streams:
+            if stream.kind == "set":
+                # A word of its own per set: equal orders would tell which items belong together.
+                word = self._orders.get(stream.name)
+                turns = None if word is None else keyed(draws, word)
+                columns[stream.name] = _gather_chunks(parts, stream.column, turns, len(wanted))
+                continue
             if stream.layout == "sequence":
                 columns[stream.name] = _gather_nested(parts, stream.column, draws, len(wanted))
                 continue
@@ -251,6 +266,10 @@ def _check_stream(dataset: Dataset, stream: Stream) -> None:
         raise DataError(where, f"{stream.name} has stale tokens: {status.why}", mend=f"{mend} --replace")
 
 
+def _has_random_order(modality: Modality) -> bool:
+    return isinstance(modality, Set) and modality.order == "random"
+
+
 def _read_column(column: pa.ChunkedArray) -> _Fixed | Nested:
     if pa.types.is_fixed_size_list(column.type):
         return _Fixed(*read_fixed(column))
@@ -276,8 +295,7 @@ def _gather_nested(parts: Parts, name: str, draws: NDArray[np.uint64], rows: int
     lengths = np.zeros(rows, np.int64)
     present = np.zeros(rows, bool)
     for member, place, block in parts:
-        column = block.columns[name]
-        assert isinstance(column, Nested), "sequences lie in nested rows"
+        column = _nested(block, name)
         ids, sizes = choose_views(column, place, draws[member])
         lengths[member] = sizes
         present[member] = column.present[place]
@@ -287,6 +305,20 @@ def _gather_nested(parts: Parts, name: str, draws: NDArray[np.uint64], rows: int
     for member, ids, sizes in chosen:
         flat[np.repeat(offsets[member], sizes) + ranks(sizes)] = ids
     return Sequences(_ids(flat), offsets, present)
+
+
+def _gather_chunks(parts: Parts, name: str, draws: NDArray[np.uint64] | None, rows: int) -> Sequences:
+    taken = []
+    for member, place, block in parts:
+        column = _nested(block, name)
+        taken.append((member, take_chunks(column, place, None if draws is None else draws[member])))
+    return join(taken, rows)
+
+
+def _nested(block: _Block, name: str) -> Nested:
+    column = block.columns[name]
+    assert isinstance(column, Nested), "sequences lie in nested rows"
+    return column
 
 
 def _fixed(block: _Block, name: str) -> _Fixed:

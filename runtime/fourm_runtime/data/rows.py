@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from fourm_runtime.data.columns import write_fixed
 from fourm_runtime.data.layout import ID, raw_bytes, raw_type, table_schema
-from fourm_runtime.data.raw_values import Stored, check_value
+from fourm_runtime.data.raw_values import Stored, checker_of
 from fourm_schema.errors import DataError, Fault, nearest
 from fourm_schema.schema import Schema
 
@@ -63,6 +63,7 @@ class Checker:
     def __init__(self, schema: Schema, first_sample: int = 0) -> None:
         self._schema = schema
         self._table = table_schema(schema)
+        self._checks = {name: checker_of(modality) for name, modality in schema.modalities.items()}
         self._next = first_sample
         self._index = 0
         self.faults: list[Fault] = []
@@ -132,13 +133,13 @@ class Checker:
                         mend=nearest(str(name), list(known)),
                     )
                 )
-        for name, modality in known.items():
+        for name in known:
             value = row.get(name)
             if value is None:
                 stored[name] = None
                 continue
             try:
-                stored[name] = check_value(modality, value, f"{place}, {name}")
+                stored[name] = self._checks[name](value, f"{place}, {name}")
             except DataError as error:
                 self.faults.extend(error.faults)
         if all(row.get(name) is None for name in known) and set(row) <= {ID, *known}:

@@ -5,6 +5,9 @@ first sentinel [S_1] and predicts the words and the end token, behind which only
 follow. So a row is done at its end token. A sequence with a given prefix shows `prefix [S_1]` to the encoder,
 and the span is the rest. Only words and the end token can be drawn; the last place is kept for the end.
 
+A set is drawn under its grammar: at each step only ids with which the rest still fits its length, so that
+whatever the model says, the set is valid and ends in time. Its prefix is items that are given.
+
 Shapes: R rows (one per sequence and guidance pass), N sequences, V ids, D width.
 """
 
@@ -16,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fourm_codecs.grammar import Automaton
 from fourm_runtime.batch import Int32
 from fourm_runtime.generation.plan import TargetPlan
 from fourm_runtime.generation.samples import Tokens
@@ -39,7 +43,9 @@ def prefix_tokens(ids: Int32, special: Special) -> Tokens:
 
 
 def legal_ids(plan: Plan, stream: Stream) -> NDArray[np.bool_]:
-    """Which ids may be drawn: words and the end token. (V,)"""
+    """Which ids may be drawn: words and the end token; in a set, what its grammar admits. (V,)"""
+    if stream.kind == "set":
+        return np.ones(stream.vocab_size, np.bool_)
     special = plan.special(stream)
     legal = np.arange(stream.vocab_size) >= special.size
     legal[special.end] = True
@@ -54,15 +60,22 @@ class SequenceDecoding:
         special: special ids of its vocabulary.
         generator: the randomness of this target of this request, and of nothing else.
         prefix: ids that are given, without an end token.
+        grammar: what the ids of a set obey; None for a text.
     """
 
     def __init__(
-        self, target: TargetPlan, special: Special, generator: torch.Generator, prefix: Int32 | None = None
+        self,
+        target: TargetPlan,
+        special: Special,
+        generator: torch.Generator,
+        prefix: Int32 | None = None,
+        grammar: Automaton | None = None,
     ) -> None:
         self.target, self._special, self._generator = target, special, generator
         self._prefix = np.zeros(0, np.int32) if prefix is None else prefix
         self.budget = target.counts[0] - len(self._prefix)
         assert self.budget >= 1, "a prefix leaves room for the end token"
+        self._walk = None if grammar is None else _Walk(grammar, self._prefix)
         self._drawn: list[int] = []
         self._confidence: list[float] = []
 
@@ -75,14 +88,16 @@ class SequenceDecoding:
         """The id that the decoder reads next."""
         return self._drawn[-1] if self._drawn else open_span(self._special)
 
-    @property
-    def must_end(self) -> bool:
-        """Only one more token fits."""
-        return len(self._drawn) == self.budget - 1
-
-    @property
-    def end(self) -> int:
-        return self._special.end
+    def allowed(self, legal_V: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Which of the ids that mean something may come next: (V,)."""
+        room = self.budget - len(self._drawn)
+        if self._walk is not None:
+            return legal_V & self._walk.allowed(room)
+        if room > 1:
+            return legal_V
+        only_end = np.zeros_like(legal_V)
+        only_end[self._special.end] = True
+        return only_end
 
     def draw(self) -> torch.Tensor:
         """The random number of the next token: (1,)."""
@@ -91,6 +106,8 @@ class SequenceDecoding:
     def accept(self, identity: int, confidence: float) -> None:
         self._drawn.append(identity)
         self._confidence.append(confidence)
+        if self._walk is not None:
+            self._walk.accept(identity)
 
     @property
     def ids(self) -> Int32:
@@ -103,6 +120,23 @@ class SequenceDecoding:
     def confidence(self) -> NDArray[np.float32]:
         """Of every id; 1 for those that were given."""
         return np.array([1.0] * len(self._prefix) + self._confidence, np.float32)
+
+
+class _Walk:
+    """Where a set stands in its grammar."""
+
+    def __init__(self, grammar: Automaton, prefix: Int32) -> None:
+        self._grammar, self._state = grammar, grammar.start
+        for identity in prefix.tolist():
+            self.accept(identity)
+
+    def accept(self, identity: int) -> None:
+        state = self._grammar.step(self._state, identity)
+        assert state is not None, "codecs write, and decoding draws, what the grammar admits"
+        self._state = state
+
+    def allowed(self, room: int) -> NDArray[np.bool_]:
+        return self._grammar.allowed(self._state, room)
 
 
 @attrs.frozen(eq=False)
@@ -125,7 +159,7 @@ def decode_sequences(
     tasks: Sequence[CausalTask],
     context_SD: torch.Tensor,
     context_lengths: Sequence[int],
-    legal: Mapping[str, torch.Tensor],
+    legal: Mapping[str, NDArray[np.bool_]],
     method: Method = "cache",
 ) -> None:
     """Run every sequence to its end; the tasks' states hold the result.
@@ -166,7 +200,7 @@ def _draw_tokens(
     tasks: Sequence[CausalTask],
     hidden_RD: torch.Tensor,
     owners: Sequence[tuple[int, int]],
-    legal: Mapping[str, torch.Tensor],
+    legal: Mapping[str, NDArray[np.bool_]],
 ) -> None:
     """Draw the next token of every live sequence; those with equal settings are drawn together.
 
@@ -180,10 +214,8 @@ def _draw_tokens(
     for (name, how), numbers in groups.items():
         states = [tasks[number].state for number in numbers]
         logits_NV = _scores(model, tasks, hidden_RD, owners, numbers)
-        stream = model.plan.stream(name)
-        ending = torch.tensor([state.must_end for state in states], device=logits_NV.device)
-        not_end = torch.arange(stream.vocab_size, device=logits_NV.device) != states[0].end
-        logits_NV = logits_NV.masked_fill(~legal[name] | (ending[:, None] & not_end), -torch.inf)
+        allowed_NV = torch.from_numpy(np.stack([state.allowed(legal[name]) for state in states]))
+        logits_NV = logits_NV.masked_fill(~allowed_NV.to(logits_NV.device), -torch.inf)
         ids, confidence = sample_tokens(logits_NV, torch.cat([state.draw() for state in states]), how)
         for state, identity, probability in zip(states, ids.tolist(), confidence.tolist(), strict=True):
             state.accept(identity, probability)

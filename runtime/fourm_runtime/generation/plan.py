@@ -145,7 +145,7 @@ class _Compiler:
         self._read_inputs()
         wanted = list(self._read_targets())
         if not self.request.targets:
-            names = ", ".join(s.name for s in self.plan.targets if s.kind != "set")
+            names = ", ".join(s.name for s in self.plan.targets)
             self.fault("targets", "nothing is asked for", mend=f"name one or more of: {names}")
         self._check_overlap([stream for _, stream in wanted])
         sees = [stream.name for stream in self.inputs.values()]
@@ -161,7 +161,7 @@ class _Compiler:
         return GenerationPlan({name: stream.name for name, stream in self.inputs.items()}, tuple(steps))
 
     def _names(self, streams: Iterable[Stream]) -> list[str]:
-        return list(dict.fromkeys(n for s in streams if s.kind != "set" for n in (s.modality, s.name)))
+        return list(dict.fromkeys(n for s in streams for n in (s.modality, s.name)))
 
     def _read_inputs(self) -> None:
         for name, value in self.request.given.items():
@@ -171,8 +171,6 @@ class _Compiler:
                 self.fault(
                     where, "is no stream or modality", mend=nearest(name, self._names(self.plan.inputs))
                 )
-            elif stream.kind == "set":
-                self.fault(where, "sets cannot be given in this version", mend="leave it out")
             elif isinstance(value, Prefix):
                 self._read_prefix(name, stream)
             elif not stream.can_be_input:
@@ -190,7 +188,9 @@ class _Compiler:
         where = f"inputs.{name}"
         if stream.layout != "sequence":
             self.fault(
-                where, "only a text can be given as a prefix", got=f"{stream.name}, of kind {stream.kind}"
+                where,
+                "only a text or a set can be given in part",
+                got=f"{stream.name}, of kind {stream.kind}",
             )
             return
         wanted = {getattr(target_stream(self.plan, t.stream), "name", None) for t in self.request.targets}
@@ -206,8 +206,6 @@ class _Compiler:
             if stream is None:
                 known = self._names(self.plan.targets)
                 self.fault(where, "is no stream or modality", mend=nearest(target.stream, known))
-            elif stream.kind == "set":
-                self.fault(where, "sets cannot be generated in this version", mend="leave it out")
             elif stream.is_dense:
                 self.fault(
                     where,

@@ -32,13 +32,14 @@ class RequestFaults(RequestError):
 
 @attrs.frozen
 class Prefix:
-    """The beginning of a sequence, given as an input so that the rest of it is generated.
+    """A sequence in part, given as an input so that the rest is generated: the beginning of a text, or some
+    of the items of a set, which the result holds too.
 
     >>> Prefix("a small")
     Prefix(value='a small')
     """
 
-    value: str
+    value: object
 
 
 @attrs.frozen

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fourm_codecs.grammar import Automaton
 from fourm_runtime.batch import Int32
 from fourm_runtime.generation.causal import (
     CausalTask,
@@ -22,7 +23,7 @@ from fourm_runtime.generation.causal import (
 )
 from fourm_runtime.generation.parallel import GridDecoding
 from fourm_runtime.generation.plan import GenerationPlan, TargetPlan
-from fourm_runtime.generation.samples import Sample, Tokens, device_of, packed, split_logits
+from fourm_runtime.generation.samples import Sample, Tokens, packed, split_logits
 from fourm_runtime.generation.sampling import request_generator
 from fourm_runtime.transformer import AnyToAnyTransformer, Routes
 
@@ -64,6 +65,8 @@ def run_jobs(
     jobs: Sequence[Job],
     legal: Mapping[str, NDArray[np.bool_]] | None = None,
     method: Method = "cache",
+    *,
+    grammars: Mapping[str, Automaton] | None = None,
 ) -> list[dict[str, Produced]]:
     """Generate what every job asks for.
 
@@ -72,6 +75,7 @@ def run_jobs(
         jobs: they may differ in everything.
         legal: stream name -> (V,) ids of a sequence that mean something, where not all words do.
         method: how sequences are decoded; `recompute` is for checks.
+        grammars: stream name -> what the ids of a set obey; every set that is asked for has one.
 
     Returns:
         Stream name -> tokens, one mapping per job, in order.
@@ -80,7 +84,7 @@ def run_jobs(
     model.eval()
     try:
         with torch.inference_mode():
-            return _Runner(model, jobs, legal or {}, method).run()
+            return _Runner(model, jobs, legal or {}, grammars or {}, method).run()
     finally:
         model.train(training)
 
@@ -102,16 +106,15 @@ class _Runner:
         model: AnyToAnyTransformer,
         jobs: Sequence[Job],
         legal: Mapping[str, NDArray[np.bool_]],
+        grammars: Mapping[str, Automaton],
         method: Method,
     ) -> None:
-        self._model, self._jobs = model, jobs
+        self._model, self._jobs, self._grammars = model, jobs, grammars
         self._method: Method = method
         self._known = [dict(job.shows) for job in jobs]
         self._made: list[dict[str, Produced]] = [{} for _ in jobs]
         self._legal = {
-            stream.name: torch.from_numpy(
-                legal_ids(model.plan, stream) & legal.get(stream.name, np.True_)
-            ).to(device_of(model))
+            stream.name: legal_ids(model.plan, stream) & legal.get(stream.name, np.True_)
             for stream in model.plan.targets
             if stream.layout == "sequence"
         }
@@ -137,11 +140,14 @@ class _Runner:
         shows = [{name: known[name] for name in one.shows} for one in target.passes]
         if target.scheme != "autoregressive":
             return _Task(index, target, GridDecoding(target, generator), tuple(shows))
-        special = self._model.plan.special(self._model.plan.stream(target.stream))
+        stream = self._model.plan.stream(target.stream)
+        special, grammar = self._model.plan.special(stream), self._grammars.get(stream.name)
+        assert grammar is not None or stream.kind != "set", "a set is generated under its grammar"
         prefix = job.prefixes.get(target.stream)
         if prefix is not None:
             shows = [{**shown, target.stream: prefix_tokens(prefix, special)} for shown in shows]
-        return _Task(index, target, SequenceDecoding(target, special, generator, prefix), tuple(shows))
+        state = SequenceDecoding(target, special, generator, prefix, grammar)
+        return _Task(index, target, state, tuple(shows))
 
     def _decode(self, tasks: Sequence[_Task]) -> None:
         """One pass that all targets share, then the sequences to their ends, then the rest of the grids."""

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from fourm_codecs.base import Codec, TokenBatch, Value
 from fourm_codecs.build import build_codec
 from fourm_codecs.dense import DenseView
+from fourm_codecs.grammar import Automaton
+from fourm_codecs.sets import SetCodec
 from fourm_codecs.wordpiece import WordPieceCodec
 from fourm_runtime.batch import Int32
 from fourm_runtime.generation.plan import GenerationPlan
@@ -28,7 +30,7 @@ class Generated:
     """A generated value.
 
     Attributes:
-        value: in the schema's units: an array, or a text.
+        value: in the schema's units: an array, a text, or the records of a set.
         tokens: (T,) int32, the ids it was decoded from.
         confidence: (T,) float32, probability that the model gave to each id when it was drawn.
     """
@@ -101,7 +103,7 @@ class Values:
 
     def _prefix(self, stream: Stream, prefix: Prefix) -> Int32:
         ids = self._ids(stream, prefix.value)
-        assert ids[-1] == self.plan.special(stream).end, "a text is encoded with its end token"
+        assert ids[-1] == self.plan.special(stream).end, "a sequence is encoded with its end token"
         return ids[:-1]
 
     def decode(self, made: Mapping[str, Produced]) -> dict[str, Generated]:
@@ -115,9 +117,18 @@ class Values:
             stream = self.plan.stream(name)
             codec = self.codecs[stream.modality]
             value = codec.decode(TokenBatch.of([tokens.ids], codec.vocab_size))[0]
-            if stream.layout == "grid":
+            if stream.kind != "text":
                 codec.encode([value])
             found[stream.modality] = Generated(value, tokens.ids, tokens.confidence)
+        return found
+
+    def grammars(self) -> dict[str, Automaton]:
+        """What the ids of each set obey: stream name -> grammar."""
+        found = {}
+        for stream in self.plan.streams:
+            codec = self.codecs.get(stream.modality)
+            if isinstance(codec, SetCodec):
+                found[stream.name] = codec.automaton
         return found
 
     def meaningful(self) -> dict[str, NDArray[np.bool_]]:
@@ -125,7 +136,9 @@ class Values:
         found = {}
         for stream in self.plan.streams:
             codec = self.codecs.get(stream.modality)
-            if isinstance(codec, WordPieceCodec) and not stream.is_dense:
-                used = codec.vocabulary.special.size + len(codec.vocabulary.pieces)
-                found[stream.name] = np.arange(codec.vocab_size) < used
+            if isinstance(codec, WordPieceCodec | SetCodec) and codec.vocabulary and not stream.is_dense:
+                # Pieces are the last ids of a text and of a set alike, and unused ones the last of these.
+                words = codec.vocabulary
+                unused = words.size - words.special.size - len(words.pieces)
+                found[stream.name] = np.arange(codec.vocab_size) < codec.vocab_size - unused
         return found

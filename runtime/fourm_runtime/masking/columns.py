@@ -51,7 +51,9 @@ def select_cells(batch: Batch, name: str, samples: Int32, cells: Int32) -> Selec
     return Selection(samples, cells, ids)
 
 
-def gather(batch: Batch, names: Sequence[str], member: Int64, sample: Int64) -> tuple[Int32, Int64]:
+def gather(
+    batch: Batch, names: Sequence[str], member: Int64, sample: Int64
+) -> tuple[Int32, Int64, Int64 | None]:
     """Lay sequences end to end.
 
     Args:
@@ -61,10 +63,12 @@ def gather(batch: Batch, names: Sequence[str], member: Int64, sample: Int64) -> 
         sample: (R,) which sample.
 
     Returns:
-        (sum of lengths,) ids and (R + 1,) offsets.
+        (sum of lengths,) ids, (R + 1,) offsets, and (C,) lengths of chunks, None where each is one id.
     """
     parts: list[Int32] = [np.empty(0, np.int32)]
     lengths: list[Int64] = [np.empty(0, np.int64)]
+    chunks: list[Int64] = []
+    whole = True
     for index in np.unique(member):
         column = batch.columns[names[int(index)]]
         assert isinstance(column, Sequences), "extent() has checked the kind"
@@ -74,7 +78,22 @@ def gather(batch: Batch, names: Sequence[str], member: Int64, sample: Int64) -> 
         within = np.arange(int(ends[-1])) - np.repeat(ends - sizes, sizes)
         parts.append(column.ids[np.repeat(starts, sizes) + within].astype(np.int32))
         lengths.append(sizes)
-    return np.concatenate(parts), np.concatenate(([0], np.cumsum(np.concatenate(lengths))))
+        chunks.append(_chunks(column, starts, starts + sizes, int(ends[-1])))
+        whole &= column.chunk_lengths is None
+    offsets = np.concatenate(([0], np.cumsum(np.concatenate(lengths))))
+    return np.concatenate(parts), offsets, None if whole else np.concatenate(chunks)
+
+
+def _chunks(column: Sequences, starts: Int64, ends: Int64, total: int) -> Int64:
+    """Lengths of the chunks of some samples, sample after sample: those of ids starts[i] .. ends[i] - 1."""
+    if column.chunk_lengths is None:
+        return np.ones(total, np.int64)
+    borders = np.concatenate(([0], np.cumsum(column.chunk_lengths)))
+    firsts, lasts = np.searchsorted(borders, starts), np.searchsorted(borders, ends)
+    counts = lasts - firsts
+    within = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
+    lengths: Int64 = column.chunk_lengths[np.repeat(firsts, counts) + within]
+    return lengths
 
 
 def dense_values(batch: Batch, shown: Iterable[str]) -> dict[str, Float32]:

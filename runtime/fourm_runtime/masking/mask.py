@@ -131,7 +131,9 @@ class Masker:
             return
         stream = members[member]
         row_keys = derive(derive(keys, name_word("sequence"))[sample], self._words[stream])
-        ids, offsets = gather(batch, [self._streams[index].name for index in members], member, sample)
+        ids, offsets, chunk_lengths = gather(
+            batch, [self._streams[index].name for index in members], member, sample
+        )
         rows = Rows(
             ids,
             offsets,
@@ -141,6 +143,7 @@ class Masker:
             row_keys,
             self._sentinels[stream, 0],
             self._sentinels[stream, 1],
+            chunk_lengths,
         )
         for selection, side in zip(mask_spans(rows), (inputs, targets), strict=True):
             for index, part in _parts(stream[selection.samples], members):

@@ -12,6 +12,10 @@ sequence is longer than its budget; a target that is too long is cut to a window
 sentinel. What differs: there is no limit of 199 runs that ends in an error. When sentinels run out, the
 last run reaches to the end of the sequence.
 
+A sequence may come in chunks, such as the items of a set: a chunk stays or is hidden as a whole, so that
+spans start and end at chunk borders, where a grammar is in a known state. Budgets count tokens all the same,
+and a target that is too long may end within a chunk. Without chunks, every token is one.
+
 Rows are sequences, whichever stream or sample they belong to. They lie end to end: row r is
 ids[offsets[r] : offsets[r + 1]].
 """
@@ -48,6 +52,7 @@ class Rows:
         keys: (R,) keys of the random numbers.
         first_sentinel: (R,) id of sentinel 0.
         sentinel_count: (R,) how many sentinels there are, at least `LEAST_SENTINELS`.
+        chunk_lengths: (C,) tokens of each chunk, each >= 1, row after row; None: one token each.
     """
 
     ids: Int32
@@ -58,6 +63,7 @@ class Rows:
     keys: UInt64
     first_sentinel: Int64
     sentinel_count: Int64
+    chunk_lengths: Int64 | None = None
 
 
 def mask_spans(rows: Rows) -> tuple[Selection, Selection]:
@@ -74,16 +80,31 @@ def mask_spans(rows: Rows) -> tuple[Selection, Selection]:
 def draw_kept(rows: Rows) -> Bools:
     """Draw which tokens stay visible, so that the visible sequence fits its budget.
 
-    A try is not one draw per token, but the lengths of the hidden runs between visible tokens, which are
-    geometric when tokens stay independently: as many draws as tokens stay, and no more than the budget
-    shows to be too many. Tries are numbered, and each has random numbers of its own, so that trying
-    several at once changes nothing but the speed.
+    A try is not one draw per chunk, but the lengths of the hidden runs between visible chunks, which are
+    geometric when chunks stay independently: as many draws as chunks stay, and no more than the budget
+    shows to be too many, since a chunk is a token or more. Tries are numbered, and each has random
+    numbers of its own, so that trying several at once changes nothing but the speed.
 
     Returns:
         (sum of lengths,) True where a token stays.
     """
-    lengths = np.diff(rows.offsets)
-    kept = np.zeros(int(rows.offsets[-1]), np.bool_)
+    if rows.chunk_lengths is None:
+        return _draw_chunks(rows, rows.offsets, None)
+    starts = np.concatenate(([0], np.cumsum(rows.chunk_lengths)))
+    kept = _draw_chunks(rows, np.searchsorted(starts, rows.offsets), starts)
+    return np.repeat(kept, rows.chunk_lengths)
+
+
+def _draw_chunks(rows: Rows, offsets: Int64, token_starts: Int64 | None) -> Bools:
+    """Draw which chunks stay.
+
+    Args:
+        rows: the sequences.
+        offsets: (R + 1,) row r has the chunks offsets[r] .. offsets[r + 1] - 1.
+        token_starts: (C + 1,) the first token of each chunk; None where chunks are tokens.
+    """
+    lengths = np.diff(offsets)
+    kept = np.zeros(int(offsets[-1]), np.bool_)
     waiting = np.flatnonzero((rows.input_budget > 0) & (lengths > 0))
     keys = derive(rows.keys, name_word("spans"))
     done, width = 0, 1
@@ -92,7 +113,7 @@ def draw_kept(rows: Rows) -> Bools:
         row = np.repeat(waiting, width)
         number = np.tile(tries, len(waiting))
         chance = rows.keep[row] * SHRINK**number
-        # One kept token more than the budget decides against a try, whatever comes after it.
+        # One kept chunk more than the budget decides against a try, whatever comes after it.
         counts = np.minimum(rows.input_budget[row], lengths[row]) + 1
         ends = np.cumsum(counts)
         starts = ends - counts
@@ -110,13 +131,19 @@ def draw_kept(rows: Rows) -> Bools:
         stay = _sums(inside, starts, ends)
         last = np.where(stay > 0, cell[starts + np.maximum(stay, 1) - 1], -1)
         runs = _sums(inside & (gaps > 0), starts, ends) + (last < lengths[row] - 1)
-        fits = (stay + runs <= rows.input_budget[row]).reshape(len(waiting), width)
+        tokens = stay
+        if token_starts is not None:
+            chunk = (offsets[row[owner]] + cell)[inside]
+            sizes = np.zeros(len(cell), np.int64)
+            sizes[inside] = token_starts[chunk + 1] - token_starts[chunk]
+            tokens = _sums(sizes, starts, ends)
+        fits = (tokens + runs <= rows.input_budget[row]).reshape(len(waiting), width)
         found = fits.any(axis=1)
         winner = np.arange(len(waiting)) * width + fits.argmax(axis=1)
         won = np.zeros(len(row), np.bool_)
         won[winner[found]] = True
         chosen = inside & won[owner]
-        kept[rows.offsets[row[owner[chosen]]] + cell[chosen]] = True
+        kept[offsets[row[owner[chosen]]] + cell[chosen]] = True
         waiting = waiting[~found]
         done, width = done + width, _TRIES_AT_ONCE
     return kept
@@ -265,8 +292,8 @@ def _counts(flags: Bools, offsets: Int64, row: Int64) -> Int64:
     return counted
 
 
-def _sums(flags: Bools, starts: Int64, ends: Int64) -> Int64:
-    total = np.concatenate(([0], np.cumsum(flags, dtype=np.int64)))
+def _sums(values: Bools | Int64, starts: Int64, ends: Int64) -> Int64:
+    total = np.concatenate(([0], np.cumsum(values, dtype=np.int64)))
     summed: Int64 = total[ends] - total[starts]
     return summed
 

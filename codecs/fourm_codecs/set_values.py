@@ -1,0 +1,349 @@
+"""One field of a record: what a user writes <-> the bins, classes and pieces that its tokens count.
+
+Each form reads a raw value into places (numbers of bins, classes or word pieces) and writes places as a
+value again; how places become ids is the grammar's matter.
+"""
+
+import difflib
+import math
+from collections.abc import Iterable, Sequence
+from typing import Literal, Protocol, cast
+
+import attrs
+import numpy as np
+
+from fourm_codecs.base import FieldValue
+from fourm_codecs.levels import FLOAT32_ROUNDING
+from fourm_codecs.scale import Scale
+from fourm_codecs.values import show
+from fourm_codecs.vocabulary import WordVocabulary
+from fourm_codecs.wordpiece import WordPieceCodec
+from fourm_schema.errors import CodecError
+from fourm_schema.set_fields import AngleField, AnyField, BoxField, CategoryField, NumberField
+
+UNKNOWN_WORD = -1
+"""The place of a word that no pieces spell."""
+
+
+class Form(Protocol):
+    """How the values of one field are read and written."""
+
+    def read(self, value: object, where: str) -> list[int]:
+        """The places of a raw value.
+
+        Raises:
+            CodecError: if the field cannot hold the value; it starts with `where`.
+        """
+        ...
+
+    def write(self, places: Sequence[int]) -> FieldValue:
+        """The value at some places; reading it gives the places again."""
+        ...
+
+    def promise(self) -> str:
+        """What a decoded value keeps of the raw one."""
+        ...
+
+    def apart(self, value: object, back: object) -> str:
+        """How `back` breaks the promise for `value`, both readable; empty if it does not."""
+        ...
+
+
+@attrs.frozen
+class NumberForm:
+    """A number."""
+
+    scale: Scale
+
+    def read(self, value: object, where: str) -> list[int]:
+        return [self.scale.place(self.scale.inside(_number(value, where), where))]
+
+    def write(self, places: Sequence[int]) -> float:
+        return self.scale.middle(places[0])
+
+    def promise(self) -> str:
+        return self.scale.promise()
+
+    def apart(self, value: object, back: object) -> str:
+        return self.scale.apart(_number(value, ""), _number(back, ""))
+
+
+@attrs.frozen
+class AngleForm:
+    """An angle; any number of turns is taken off, and bin 0 is centred on 0.
+
+    Attributes:
+        bins: of the circle.
+        turn: one turn in the field's unit.
+        unit: the unit.
+    """
+
+    bins: int
+    turn: float
+    unit: str
+
+    def read(self, value: object, where: str) -> list[int]:
+        share = math.fmod(_number(value, where), self.turn) / self.turn
+        return [math.floor(share * self.bins + 0.5) % self.bins]
+
+    def write(self, places: Sequence[int]) -> float:
+        return places[0] * self.turn / self.bins
+
+    def promise(self) -> str:
+        return f"{self.turn / self.bins / 2:.3g} {self.unit}"
+
+    def apart(self, value: object, back: object) -> str:
+        given, got = _number(value, ""), _number(back, "")
+        off = abs(math.remainder(math.remainder(given, self.turn) - got, self.turn))
+        if off <= self.turn / self.bins / 2 + 2 * FLOAT32_ROUNDING * self.turn:
+            return ""
+        return f"{show(given)} came back as {show(got)}, more than half a bin apart"
+
+
+@attrs.frozen
+class CategoryForm:
+    """One of a few classes, by name; by number where the schema only counts them.
+
+    Attributes:
+        names: of the classes.
+        counted: the schema gives their number, not their names.
+    """
+
+    names: tuple[str, ...]
+    counted: bool
+    _places: dict[str, int] = attrs.field(init=False, eq=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "_places", {name: place for place, name in enumerate(self.names)})
+
+    def read(self, value: object, where: str) -> list[int]:
+        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        name = str(value) if isinstance(value, str) or (whole and self.counted) else None
+        if name is not None and name in self._places:
+            return [self._places[name]]
+        if self.counted:
+            raise CodecError(where, f"is a class number from 0 to {len(self.names) - 1}", got=_got(value))
+        if name is None:
+            raise CodecError(where, "is the name of a class", got=_got(value), mend=self._known())
+        close = difflib.get_close_matches(name, self.names, n=1)
+        mend = f"did you mean {close[0]!r}? {self._known()}" if close else self._known()
+        raise CodecError(where, "is none of the classes", got=_got(name), mend=mend)
+
+    def write(self, places: Sequence[int]) -> str | int:
+        return places[0] if self.counted else self.names[places[0]]
+
+    def promise(self) -> str:
+        return ""
+
+    def apart(self, value: object, back: object) -> str:
+        return "" if str(value) == str(back) else f"{value!r} came back as {back!r}"
+
+    def _known(self) -> str:
+        """The names, as many as one reads."""
+        shown = 12
+        more = f" and {len(self.names) - shown} more" if len(self.names) > shown else ""
+        return f"known: {', '.join(self.names[:shown])}{more}"
+
+
+@attrs.frozen
+class NumbersForm:
+    """Several numbers of one scale: a point, a vector.
+
+    Attributes:
+        scale: of each number.
+        count: how many.
+    """
+
+    scale: Scale
+    count: int
+
+    def read(self, value: object, where: str) -> list[int]:
+        return [
+            self.scale.place(self.scale.inside(number, f"{where} at [{k}]"))
+            for k, number in enumerate(_numbers(value, self.count, where))
+        ]
+
+    def write(self, places: Sequence[int]) -> list[float]:
+        return [self.scale.middle(place) for place in places]
+
+    def promise(self) -> str:
+        return self.scale.promise()
+
+    def apart(self, value: object, back: object) -> str:
+        given, got = _numbers(value, self.count, ""), _numbers(back, self.count, "")
+        return _first(self.scale.apart(a, b) for a, b in zip(given, got, strict=True))
+
+
+@attrs.frozen
+class BoxForm:
+    """An upright box, read in the field's convention and counted in corners x0, y0, x1, y1.
+
+    Attributes:
+        scale: of each coordinate.
+        convention: what the four numbers of a raw box are.
+    """
+
+    scale: Scale
+    convention: Literal["xyxy", "xywh", "cxcywh"]
+
+    def read(self, value: object, where: str) -> list[int]:
+        x0, y0, x1, y1 = corners = self._corners(_numbers(value, 4, where))
+        for low, high, axis, size in ((x0, x1, "x", "width"), (y0, y1, "y", "height")):
+            if low > high:
+                what = (
+                    f"{axis}0 is at most {axis}1" if self.convention == "xyxy" else f"its {size} is 0 or more"
+                )
+                got = f"{show(low)} and {show(high)}" if self.convention == "xyxy" else show(high - low)
+                raise CodecError(where, what, got=got, mend=f"this field's boxes are {self.convention}")
+        names = ("x0", "y0", "x1", "y1")
+        return [
+            self.scale.place(self.scale.inside(number, f"{where} {name}"))
+            for name, number in zip(names, corners, strict=True)
+        ]
+
+    def write(self, places: Sequence[int]) -> list[float]:
+        x0, y0, x1, y1 = (self.scale.middle(place) for place in places)
+        match self.convention:
+            case "xyxy":
+                return [x0, y0, x1, y1]
+            case "xywh":
+                return [x0, y0, x1 - x0, y1 - y0]
+            case "cxcywh":
+                return [x0 + (x1 - x0) / 2, y0 + (y1 - y0) / 2, x1 - x0, y1 - y0]
+
+    def promise(self) -> str:
+        return f"{self.scale.promise()} per corner"
+
+    def apart(self, value: object, back: object) -> str:
+        given, got = self._corners(_numbers(value, 4, "")), self._corners(_numbers(back, 4, ""))
+        return _first(self.scale.apart(a, b) for a, b in zip(given, got, strict=True))
+
+    def _corners(self, box: Sequence[float]) -> tuple[float, float, float, float]:
+        x, y, w, h = box
+        match self.convention:
+            case "xyxy":
+                return x, y, w, h
+            case "xywh":
+                return x, y, x + w, y + h
+            case "cxcywh":
+                return x - w / 2, y - h / 2, x + w / 2, y + h / 2
+
+
+@attrs.frozen
+class TextForm:
+    """A short text as word pieces."""
+
+    words: WordPieceCodec
+
+    def read(self, value: object, where: str) -> list[int]:
+        try:
+            ids = self.words.encode([value]).ids.tolist()
+        except CodecError as error:
+            fault = error.faults[0]
+            raise CodecError(where, fault.what, fault.got, fault.mend) from None
+        special = self.words.vocabulary.special
+        return [
+            UNKNOWN_WORD if identity == special.unknown else identity - special.size for identity in ids[:-1]
+        ]
+
+    def write(self, places: Sequence[int]) -> str:
+        """The canonical text, cut after the last word that still fits when it is read again.
+
+        Pieces in an order no encoder writes may spell words that take more of them.
+        """
+        return str(attrs.evolve(self.words, out_of_range="clip").law.normalise(self._text(places)))
+
+    def fits(self, places: Sequence[int]) -> bool:
+        """Whether the text that the pieces spell is no longer than the field allows."""
+        return len(self.words.vocabulary.pieces_of([self._text(places)])[0]) < self.words.max_tokens
+
+    def promise(self) -> str:
+        return ""
+
+    def apart(self, value: object, back: object) -> str:
+        return _first(self.words.law.check(value, back))
+
+    def _text(self, places: Sequence[int]) -> str:
+        special = self.words.vocabulary.special
+        ids = [special.unknown if place == UNKNOWN_WORD else special.size + place for place in places]
+        return self.words.vocabulary.text_of(ids)
+
+
+def form_of(name: str, field: AnyField, vocabulary: WordVocabulary | None, clip: bool, where: str) -> Form:
+    """The form of a declared field.
+
+    Args:
+        name: of the field.
+        field: what the schema says of it.
+        vocabulary: what texts are written in.
+        clip: values outside what is declared are clipped.
+        where: the modality; errors start with it.
+
+    Raises:
+        CodecError: if this version cannot encode the field.
+    """
+    here = f"{where}, field {name!r}"
+    match field:
+        case NumberField():
+            return NumberForm(_scale(field, here, clip))
+        case AngleField():
+            return AngleForm(field.bins, 360.0 if field.unit == "degree" else math.tau, field.unit)
+        case CategoryField():
+            return CategoryForm(field.names, isinstance(field.classes, int))
+        case BoxField():
+            return BoxForm(Scale.of_range(*field.range, field.bins, here, clip), field.convention)
+    if field.type == "mask":
+        raise CodecError(
+            here,
+            "mask fields cannot be encoded in this version",
+            mend="use fields of type number, angle, category, point, box, vector or text; "
+            "a box can stand for the mask",
+        )
+    if field.type == "text":
+        if vocabulary is None:
+            raise CodecError(
+                here,
+                f"its vocabulary {field.vocabulary!r} is not trained yet",
+                mend="train it (`fourm codec train`) and pass it: vocabularies={name: vocabulary}",
+            )
+        return TextForm(WordPieceCodec(here, vocabulary, field.max_tokens, "clip" if clip else "error"))
+    return NumbersForm(Scale.of_range(*field.range, field.bins, here, clip), field.token_count)
+
+
+def _scale(field: NumberField, where: str, clip: bool) -> Scale:
+    if field.edges is not None:
+        scale = Scale(field.edges, clip=clip).checked(where)
+    else:
+        assert field.range is not None, "a number has a range or edges"
+        scale = Scale.of_range(*field.range, field.bins, where, clip, log=field.scale == "log")
+    return attrs.evolve(scale, unit=field.unit or "")
+
+
+def _number(value: object, where: str) -> float:
+    number = math.nan
+    if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+    if not math.isfinite(number):
+        raise CodecError(where, "is a finite number", got=_got(value))
+    return number
+
+
+def _numbers(value: object, count: int, where: str) -> list[float]:
+    flat = isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim == 1)
+    items = list(cast("Sequence[object]", value)) if flat else None
+    if items is None or len(items) != count:
+        got = _got(value) if items is None else str(len(items))
+        raise CodecError(where, f"is a list of {count} numbers", got=got)
+    return [_number(item, f"{where} at [{k}]") for k, item in enumerate(items)]
+
+
+def _first(faults: Iterable[str]) -> str:
+    return next(filter(None, faults), "")
+
+
+def _got(value: object) -> str:
+    written = repr(value.tolist() if isinstance(value, np.ndarray | np.generic) else value)
+    return written if len(written) <= 60 else written[:57] + "..."

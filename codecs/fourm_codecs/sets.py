@@ -1,0 +1,390 @@
+"""Sets of records as tokens of their grammar, item by item.
+
+A value is a list of records, each a dict from field to number, name, text, list of numbers, or None where an
+optional field is absent. Where the schema says `max_items: 1`, a single dict is taken as a list of one;
+decoding always gives a list, since a record may be missing.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Self
+
+import attrs
+import numpy as np
+
+from fourm_codecs.base import Array, FieldValue, Parts, Record, TokenBatch
+from fourm_codecs.grammar import NATIVE, Automaton, Dialect, Fixed, Production, State
+from fourm_codecs.set_values import UNKNOWN_WORD, BoxForm, Form, NumbersForm, TextForm, form_of
+from fourm_codecs.vocabulary import WordVocabulary
+from fourm_schema.errors import CodecError, Fault, nearest
+from fourm_schema.modality import Modality, Set
+from fourm_schema.set_layout import text_vocabulary
+
+Item = tuple[tuple[int, ...], ...]
+"""The ids of one item, field by field."""
+
+MOST_FAULTS = 20
+"""Faults that one message lists; more say no more."""
+
+
+@attrs.frozen
+class Damage:
+    """Ids that are no part of a record.
+
+    Attributes:
+        start, stop: they are ids[start:stop] of their row.
+        what: why they could not be read.
+    """
+
+    start: int
+    stop: int
+    what: str
+
+
+@attrs.frozen
+class Reading:
+    """What a row of ids says.
+
+    Attributes:
+        records: those that could be read.
+        damage: what could not, in the order of the row; empty for what `encode` writes.
+    """
+
+    records: list[Record]
+    damage: tuple[Damage, ...]
+
+
+@attrs.frozen
+class SetCodec:
+    """A set becomes its items' tokens and the end token.
+
+    Attributes:
+        modality: whose values it takes.
+        entry: the declared set.
+        vocabulary: the trained word vocabulary of its text fields, if it has any.
+        dialect: which tokens each field is written in.
+    """
+
+    modality: str
+    entry: Set
+    vocabulary: WordVocabulary | None = None
+    dialect: Dialect = NATIVE
+    name: str = attrs.field(default="grammar", init=False)
+
+    def __attrs_post_init__(self) -> None:
+        assert len(self._forms) == len(self.automaton.productions)
+
+    @classmethod
+    def from_entry(cls, modality: str, entry: Modality, parts: Parts) -> Self:
+        """The codec of a declared set, given its trained vocabulary if a field is a text.
+
+        Raises:
+            CodecError: if the entry is no set, has a field that this version cannot encode, or lacks its
+                vocabulary.
+        """
+        if not isinstance(entry, Set):
+            raise CodecError(modality, "a grammar is for sets", got=f"kind {entry.kind!r}")
+        return cls(modality, entry, parts.vocabulary)
+
+    @cached_property
+    def automaton(self) -> Automaton:
+        """The grammar that its sequences follow."""
+        words = self.vocabulary
+        pieces = words.size - words.special.size if words else 0
+        return Automaton.of_entry(self.modality, self.entry, pieces, self.dialect)
+
+    @cached_property
+    def _forms(self) -> dict[str, Form]:
+        clip = self.entry.out_of_range == "clip"
+        return {
+            name: form_of(name, field, self.vocabulary, clip, self.modality)
+            for name, field in self.entry.fields.items()
+        }
+
+    @property
+    def vocab_size(self) -> int:
+        return self.automaton.vocab_size
+
+    @property
+    def token_shape(self) -> None:
+        return None
+
+    @property
+    def parts(self) -> Parts:
+        """The vocabulary, and as a tensor the fields as canonical JSON: they are what the ids mean."""
+        fields = [
+            [name, field.model_dump(mode="json", exclude={"description"}) | {"classes": _names(field)}]
+            for name, field in self.entry.fields.items()
+        ]
+        text = json.dumps([self.dialect.name, fields], sort_keys=True, separators=(",", ":"))
+        words = self.vocabulary if text_vocabulary(self.modality, self.entry) else None
+        return Parts(words, {"grammar": np.frombuffer(text.encode(), np.uint8)})
+
+    @property
+    def law(self) -> "BoundedFields":
+        return BoundedFields(self)
+
+    def encode(
+        self, values: Sequence[object] | Array, *, rng: np.random.Generator | None = None
+    ) -> TokenBatch:
+        """Turn sets into ids, each item one chunk and the end token one.
+
+        Args:
+            values: sets of records.
+            rng: shuffles sets of `order: random`; without it they are written in a fixed order of their
+                own, whatever the order of their records.
+
+        Raises:
+            CodecError: naming every fault of every record, if a set cannot be held.
+        """
+        if isinstance(values, Mapping | str):
+            raise CodecError(self.modality, "encode takes a batch", got="one value", mend="put it in a list")
+        faults: list[Fault] = []
+        rows, chunks = [], []
+        for number, value in enumerate(values):
+            read = self._items(value, f"{self.modality}, value {number}", faults)
+            items = [item for item, _ in self._ordered(read, rng)]
+            rows.append([*(identity for item in items for ids in item for identity in ids), self._end])
+            chunks.append([*(sum(map(len, item)) for item in items), 1])
+        _raise(self.modality, faults)
+        return TokenBatch.of(rows, self.vocab_size, chunks)
+
+    def decode(self, tokens: TokenBatch) -> list[list[Record]]:
+        """Turn ids into sets of records: from any ids, all that can be read up to the first end token."""
+        return [reading.records for reading in self.decode_with_report(tokens)]
+
+    def decode_with_report(self, tokens: TokenBatch) -> list[Reading]:
+        """Turn ids into sets of records, and say which ids could not be read."""
+        return [self._read(row.tolist()) for row in tokens.rows()]
+
+    @property
+    def _end(self) -> int:
+        return self.automaton.special.end
+
+    def _items(self, value: object, where: str, faults: list[Fault]) -> list[tuple[Item, Record]]:
+        """The records of a value with their ids; what is wrong with them is added to `faults`."""
+        if isinstance(value, Mapping) and self.entry.max_items == 1:
+            value = [value]
+        if value is None:
+            faults.append(Fault(where, "an absent value has no tokens", mend="leave it out of the batch"))
+            return []
+        if not isinstance(value, list | tuple | np.ndarray):
+            what = "is a list of records {field: value}"
+            mend = "encode takes a batch: put a single value in a list" if isinstance(value, Mapping) else ""
+            faults.append(Fault(where, what, type(value).__name__, mend))
+            return []
+        most = self.entry.max_items
+        if len(value) > most and self.entry.out_of_range == "error":
+            mend = "raise max_items, or set `out_of_range: clip` to keep the first"
+            faults.append(Fault(where, f"has at most {most} items", str(len(value)), mend))
+        return [
+            (item, record)
+            for number, record in enumerate(value)
+            if (item := self._item(record, f"{where}, item {number}", faults)) is not None
+        ]
+
+    def _item(self, record: object, where: str, faults: list[Fault]) -> Item | None:
+        if not isinstance(record, Mapping):
+            faults.append(Fault(where, "is a record {field: value}", type(record).__name__))
+            return None
+        fields = list(self.entry.fields)
+        for name in record:
+            if name not in fields:
+                faults.append(
+                    Fault(f"{where}, field {name!r}", "is not declared", mend=nearest(str(name), fields))
+                )
+        item: list[tuple[int, ...]] = []
+        for production in self.automaton.productions:
+            here, value = f"{where}, field {production.name!r}", record.get(production.name)
+            if value is not None:
+                try:
+                    places = self._forms[production.name].read(value, here)
+                    item.append(_ids_of(production, places))
+                except CodecError as error:
+                    faults.extend(error.faults)
+            elif production.absent is not None:
+                item.append((production.absent,))
+            else:
+                faults.append(Fault(here, "is missing", mend="give it, or declare `optional: true`"))
+        return tuple(item) if len(item) == len(fields) else None
+
+    def _ordered(
+        self, items: list[tuple[Item, Record]], rng: np.random.Generator | None = None
+    ) -> list[tuple[Item, Record]]:
+        """The items in the order they are written, at most as many as there may be."""
+        match self.entry.order:
+            case "given":
+                ordered = items
+            case "random" if rng is not None:
+                ordered = [items[int(k)] for k in rng.permutation(len(items))]
+            case "random":
+                ordered = sorted(items, key=lambda item: item[0])
+            case "distance_to_origin":
+                ordered = sorted(items, key=lambda item: (self._distance(item[0]), item[0]))
+            case "area":
+                ordered = sorted(items, key=lambda item: (-self._area(item[0]), item[0]))
+        return ordered[: self.entry.max_items]
+
+    # Orders are decided on what the tokens say, so that decoding and encoding again changes nothing.
+    def _distance(self, item: Item) -> float:
+        """Squared distance to (0, 0) of the first box's first corner, or point; infinite where absent."""
+        corner = self._numbers(item, ("box", "point"))
+        return corner[0] ** 2 + corner[1] ** 2 if corner else np.inf
+
+    def _area(self, item: Item) -> float:
+        """Area of the first box; -1 where it is absent, which is after every box."""
+        corners = self._numbers(item, ("box",))
+        return (corners[2] - corners[0]) * (corners[3] - corners[1]) if corners else -1.0
+
+    def _numbers(self, item: Item, types: tuple[str, ...]) -> list[float]:
+        """The corners or coordinates of the first field of these types; empty where it is absent."""
+        for (name, field), ids, production in zip(
+            self.entry.fields.items(), item, self.automaton.productions, strict=True
+        ):
+            if field.type in types:
+                form = self._forms[name]
+                assert isinstance(form, BoxForm | NumbersForm)
+                if ids == (production.absent,):
+                    return []
+                return [form.scale.middle(place) for place in _places_of(production, ids)]
+        raise AssertionError("the rules of the schema ask for such a field")
+
+    def _read(self, ids: Sequence[int]) -> Reading:
+        records: list[Record] = []
+        damage: list[Damage] = []
+        length = ids.index(self._end) if self._end in ids else len(ids)
+        place = 0
+        while place < length:
+            if len(records) == self.entry.max_items:
+                damage.append(Damage(place, length, f"after {len(records)} items, the most there can be"))
+                break
+            stop, what = self._item_at(ids, place, length)
+            if what:
+                # Ids that fail one by one are one damage: the first says why.
+                begun = damage.pop() if damage and damage[-1].stop == place else Damage(place, place, what)
+                damage.append(attrs.evolve(begun, stop=place + 1))
+                place += 1
+                continue
+            record, cut = self._record(ids[place:stop])
+            records.append(record)
+            damage += [
+                Damage(place, stop, f"field {name!r} is cut to the length it may have") for name in cut
+            ]
+            place = stop
+        if length == len(ids):
+            damage.append(Damage(length, length, "the end token is missing"))
+        return Reading(records, tuple(damage))
+
+    def _item_at(self, ids: Sequence[int], start: int, length: int) -> tuple[int, str]:
+        """Where the item that begins at `start` ends; or why none begins there."""
+        state: State = self.automaton.start
+        for place in range(start, length):
+            following = self.automaton.step(state, ids[place])
+            if following is None:
+                field = self.automaton.productions[state.field].name
+                return start, f"id {ids[place]} at place {place} cannot be written in field {field!r}"
+            if self.automaton.at_border(following):
+                return place + 1, ""
+            state = following
+        field = self.automaton.productions[state.field].name
+        return start, f"the row ends within field {field!r}"
+
+    def _record(self, ids: Sequence[int]) -> tuple[Record, list[str]]:
+        """The record of one whole item, and the texts that had to be cut."""
+        record: Record = {}
+        cut, state, begun = list[str](), self.automaton.start, 0
+        for place, identity in enumerate(ids):
+            following = self.automaton.step(state, identity)
+            assert following is not None, "the item has been read"
+            if following.field != state.field or self.automaton.at_border(following):
+                production = self.automaton.productions[state.field]
+                written = tuple(ids[begun : place + 1])
+                record[production.name] = self._field(production, written, cut)
+                begun = place + 1
+            state = following
+        return record, cut
+
+    def _field(self, production: Production, ids: tuple[int, ...], cut: list[str]) -> FieldValue:
+        if ids == (production.absent,):
+            return None
+        form, places = self._forms[production.name], _places_of(production, ids)
+        if isinstance(form, TextForm) and not form.fits(places):
+            cut.append(production.name)
+        return form.write(places)
+
+
+@attrs.frozen
+class BoundedFields:
+    """decode(encode(x)) has the records of x, each number within half a bin.
+
+    Attributes:
+        codec: whose promise it is.
+    """
+
+    codec: SetCodec = attrs.field(repr=False)
+    keeps_ids: bool = attrs.field(default=True, init=False)
+
+    def describe(self) -> str:
+        forms = self.codec._forms
+        bounds = [f"{name} {form.promise()}" for name, form in forms.items() if form.promise()]
+        near = f", off by at most half a bin: {', '.join(bounds)}" if bounds else " as they are"
+        exact = [name for name, form in forms.items() if not form.promise()] if bounds else []
+        rest = f"; {', '.join(exact)} as encoded" if exact else ""
+        order = "" if self.codec.entry.order == "given" else ", whatever their order"
+        return f"decoding gives back the records{order}{near}{rest}"
+
+    def check(self, value: object, decoded: object) -> list[str]:
+        """Compare the records of both, in the order the codec writes them."""
+        found: list[list[tuple[Item, Record]]] = []
+        for given in (value, decoded):
+            faults: list[Fault] = []
+            found.append(self.codec._ordered(self.codec._items(given, self.codec.modality, faults)))
+            if faults:
+                return [f"it came back as no value of this set: {faults[0]}"]
+        if len(found[0]) != len(found[1]):
+            return [f"{len(found[0])} records came back as {len(found[1])}"]
+        return [
+            f"item {number}, field {name!r}: {fault}"
+            for number, ((_, record), (_, back)) in enumerate(zip(*found, strict=True))
+            for name, form in self.codec._forms.items()
+            if (fault := _apart(form, record.get(name), back.get(name)))
+        ]
+
+
+def _apart(form: Form, value: object, back: object) -> str:
+    if value is None or back is None:
+        return "" if value is back else f"{value!r} came back as {back!r}"
+    return form.apart(value, back)
+
+
+def _ids_of(production: Production, places: Sequence[int]) -> tuple[int, ...]:
+    if isinstance(production, Fixed):
+        slots = zip(production.slots, places, strict=True)
+        return tuple(slot.range.start + place for slot, place in slots)
+    unknown, pieces = production.pieces
+    return (*(unknown.start if k == UNKNOWN_WORD else pieces.start + k for k in places), production.end)
+
+
+def _places_of(production: Production, ids: Sequence[int]) -> list[int]:
+    if isinstance(production, Fixed):
+        slots = zip(production.slots, ids, strict=True)
+        return [identity - slot.range.start for slot, identity in slots]
+    unknown, pieces = production.pieces
+    return [UNKNOWN_WORD if k == unknown.start else k - pieces.start for k in ids[:-1]]
+
+
+def _names(field: object) -> list[str] | None:
+    names = getattr(field, "names", None)
+    return None if names is None else list(names)
+
+
+def _raise(modality: str, faults: Sequence[Fault]) -> None:
+    if not faults:
+        return
+    if len(faults) == 1:
+        fault = faults[0]
+        raise CodecError(fault.where, fault.what, fault.got, fault.mend)
+    more = [f"and {len(faults) - MOST_FAULTS} more"] if len(faults) > MOST_FAULTS else []
+    lines = [*map(str, faults[:MOST_FAULTS]), *more]
+    raise CodecError(modality, f"{len(faults)} faults", mend="\n  ".join(["", *lines]))
