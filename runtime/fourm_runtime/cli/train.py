@@ -47,6 +47,14 @@ def train(
     device: Annotated[
         str | None, typer.Option("--device", help="cpu, cuda or cuda:N. Default: a GPU where there is one.")
     ] = None,
+    processes: Annotated[
+        int,
+        typer.Option(
+            "--processes",
+            min=1,
+            help="Processes of this machine that share the work. Default: 1; on CPUs, try one per core.",
+        ),
+    ] = 1,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write numbers for TensorBoard too.")
     ] = False,
@@ -55,7 +63,7 @@ def train(
     """Train a model; metrics go to RUN/metrics.jsonl, checkpoints to RUN/checkpoints.
 
     Ctrl-C writes a checkpoint at the next step and ends. A run that ended, or was killed, goes on with
-    --resume as if it had not been cut off. Several processes: start it under `torchrun`.
+    --resume as if it had not been cut off. Processes on several machines: start it under `torchrun`.
 
     Example:
         fourm train train.yaml --data digits.lance --codecs codecs/ --to runs/digits
@@ -86,6 +94,7 @@ def train(
         resume=resume,
         extend=extend,
         device=device,
+        processes=processes,
         quiet=quiet,
         tensorboard=tensorboard,
     )

@@ -8,6 +8,7 @@ runs/x/checkpoints/latest              the name of the newest
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from fourm_runtime.checkpoints.state import DatasetMark
 from fourm_runtime.checkpoints.store import Checkpoint
 from fourm_runtime.training.loop import HeldOut, Samples, Start, TrainedRun, run_steps
 from fourm_runtime.training.metrics import METRICS
+from fourm_runtime.training.processes import run_in_processes
 from fourm_runtime.training.recipe import Recipe, differences
 from fourm_runtime.training.world import join_world
 from fourm_schema.errors import TrainingError
@@ -43,6 +45,7 @@ def train(
     resume: bool = False,
     extend: bool = False,
     device: str | None = None,
+    processes: int = 1,
     quiet: bool = False,
     tensorboard: bool = False,
 ) -> TrainedRun:
@@ -63,6 +66,8 @@ def train(
         extend: with `resume`, take over a schema with added or removed modalities, a changed recipe and
             the dataset as it is now.
         device: `cpu`, `cuda` or `cuda:<n>`; None takes a GPU where there is one.
+        processes: that share the work, all on this machine; a script that asks for several keeps what it
+            does behind `if __name__ == "__main__"`, since they import it.
         quiet: no progress bar.
         tensorboard: write numbers for TensorBoard too.
 
@@ -75,6 +80,15 @@ def train(
     from fourm_runtime.data.reader import Reader
     from fourm_runtime.training.open_dataset import open_dataset
 
+    if processes != 1:
+        if processes < 1:
+            raise TrainingError("processes", "must be 1 or more", got=str(processes))
+        paths = [None if data is None else _path(data) for data in (dataset, held_out)]
+        work = partial(
+            train, recipe, schema, paths[0] or "", out_dir, codecs=codecs, held_out=paths[1], resume=resume,
+            extend=extend, device=device, quiet=quiet, tensorboard=tensorboard,
+        )  # fmt: skip
+        return run_in_processes(processes, device, work)
     world, run = join_world(device), Path(out_dir)
     start = begin(recipe, schema, run, codecs, resume=resume, extend=extend)
     plan = start.checkpoint.plan
@@ -89,6 +103,10 @@ def train(
             evaluation = HeldOut(seen, other.rows, run, recipe)
         samples = Samples(reader, DatasetMark(str(opened.path), opened.version, opened.rows))
         return run_steps(recipe, start, samples, run, world, evaluation, quiet=quiet, tensorboard=tensorboard)
+
+
+def _path(dataset: "Dataset | Path | str") -> Path | str:
+    return dataset if isinstance(dataset, Path | str) else dataset.path
 
 
 def begin(

@@ -1,6 +1,8 @@
 """The processes that share a run: one alone, or the ranks that `torchrun` started."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import attrs
 import torch
@@ -53,8 +55,7 @@ def join_world(device: str | None = None) -> World:
         raise TrainingError("--device", "PyTorch sees no GPU here", got=wanted, mend="use --device cpu")
     started = distributed.is_available() and distributed.is_initialized()
     if not started and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        # Counts are summed on the host, so that no rank ever waits for its own GPU to know them.
-        distributed.init_process_group("cpu:gloo,cuda:nccl" if wanted.startswith("cuda") else "gloo")
+        distributed.init_process_group(_backends(wanted))
         started = True
     if wanted == "cuda":
         wanted = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
@@ -64,6 +65,30 @@ def join_world(device: str | None = None) -> World:
     if not started:
         return World(device=place)
     return World(distributed.get_rank(), distributed.get_world_size(), place)
+
+
+def _backends(device: str) -> str:
+    # Counts are summed on the host, so that no rank ever waits for its own GPU to know them.
+    return "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo"
+
+
+@contextmanager
+def found_world(rank: int, size: int, device: str | None, meeting: str) -> Iterator[None]:
+    """Make a world of processes that know each other's number; `join_world` finds it.
+
+    Args:
+        rank: number of this process, from 0.
+        size: how many there are, all on this machine.
+        device: as `join_world` takes it.
+        meeting: URL at which they meet.
+    """
+    wanted = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    os.environ["LOCAL_RANK"] = str(rank)
+    distributed.init_process_group(_backends(wanted), init_method=meeting, rank=rank, world_size=size)
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
 
 
 def leave_world() -> None:
