@@ -1,0 +1,167 @@
+"""How near the records of predicted sets are to those of the true ones, field by field and item by item."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fourm_codecs.scale import Scale
+from fourm_codecs.set_values import BoxForm
+from fourm_schema.modality import Set
+from fourm_schema.set_fields import AngleField, AnyField, BoxField, NumberField, PointField, VectorField
+
+Record = Mapping[str, object]
+Counted = NumberField | AngleField | PointField | BoxField | VectorField
+Float64 = NDArray[np.float64]
+
+OVERLAP = 0.5
+"""Intersection over union from which two boxes are taken to be one."""
+
+
+def listed(value: object) -> list[Record]:
+    """The records of a set; a record may be given by itself."""
+    records = [value] if isinstance(value, Mapping) else value
+    assert isinstance(records, list | tuple), "a set is a list of records"
+    return list(records)
+
+
+def is_counted(field: AnyField) -> bool:
+    """Whether the field is made of numbers, which can be nearly right."""
+    return isinstance(field, NumberField | AngleField | PointField | BoxField | VectorField)
+
+
+def field_errors(entry: Set, predicted: Sequence[object], true: Sequence[object]) -> dict[str, float]:
+    """Compare sets of at most one record.
+
+    Args:
+        entry: the set.
+        predicted: N sets.
+        true: N sets, with which they are compared.
+
+    Returns:
+        Field -> of numbers, the mean distance in bins; of classes and texts, the share that is wrong. Samples
+        count in which the true record has the field. One that the prediction lacks is all wrong: as many
+        bins off as there are.
+    """
+    errors: dict[str, list[float]] = {name: [] for name in entry.fields}
+    for guess, truth in zip(predicted, true, strict=True):
+        for record in listed(truth):
+            found = next(iter(listed(guess)), {})
+            for name, field in entry.fields.items():
+                if (value := record.get(name)) is not None:
+                    errors[name].append(_field_error(field, found.get(name), value))
+    return {name: float(np.mean(found)) for name, found in errors.items() if found}
+
+
+def matched(entry: Set, predicted: Sequence[object], true: Sequence[object]) -> tuple[int, int, int]:
+    """Pair the items of predicted sets with those of the true ones, each at most once, nearest first.
+
+    Two items pair if their classes and texts are equal and their boxes overlap by half; where there are no
+    boxes, if none of their numbers is more than a bin off.
+
+    Returns:
+        Pairs, predicted items, true items.
+    """
+    pairs = sum(
+        _pairs(entry, listed(guess), listed(truth)) for guess, truth in zip(predicted, true, strict=True)
+    )
+    return pairs, sum(len(listed(value)) for value in predicted), sum(len(listed(value)) for value in true)
+
+
+def usual_field(name: str, field: AnyField, records: Sequence[Record]) -> object:
+    """The commonest class or text of a field, or the median of its numbers; None if all lack it."""
+    given = [record[name] for record in records if record.get(name) is not None]
+    if not given:
+        return None
+    if is_counted(field):
+        middle: object = np.median(np.array(given, np.float64), axis=0).tolist()
+        return middle
+    return Counter(given).most_common(1)[0][0]
+
+
+def _pairs(entry: Set, predicted: list[Record], true: list[Record]) -> int:
+    nearness = sorted(
+        (-score, i, j)
+        for i, one in enumerate(predicted)
+        for j, other in enumerate(true)
+        if (score := _likeness(entry, one, other)) is not None
+    )
+    used: tuple[set[int], set[int]] = (set(), set())
+    for _, i, j in nearness:
+        if i not in used[0] and j not in used[1]:
+            used[0].add(i)
+            used[1].add(j)
+    return len(used[0])
+
+
+def _likeness(entry: Set, one: Record, other: Record) -> float | None:
+    """How alike two items are, from 0 to 1; None if they do not pair."""
+    likeness = 1.0
+    boxes = any(isinstance(field, BoxField) for field in entry.fields.values())
+    for name, field in entry.fields.items():
+        a, b = one.get(name), other.get(name)
+        if (a is None) != (b is None):
+            return None
+        if a is None:
+            continue
+        if isinstance(field, BoxField):
+            overlap = _overlap(_corners(field, a), _corners(field, b))
+            if overlap < OVERLAP:
+                return None
+            likeness = min(likeness, overlap)
+        elif not is_counted(field):
+            if a != b:
+                return None
+        elif not boxes:
+            error = _field_error(field, a, b)
+            if error > 1:
+                return None
+            likeness = min(likeness, 1 - error / 2)
+    return likeness
+
+
+def _field_error(field: AnyField, guess: object, truth: object) -> float:
+    if not isinstance(field, NumberField | AngleField | PointField | BoxField | VectorField):
+        return float(guess != truth)
+    if guess is None:
+        edges = field.edges if isinstance(field, NumberField) else None
+        return float(len(edges) - 1 if edges else field.bins)
+    off = np.abs(_places(field, guess) - _places(field, truth))
+    if isinstance(field, AngleField):
+        off = np.minimum(off, field.bins - off)
+    return float(off.mean())
+
+
+def _places(field: Counted, value: object) -> Float64:
+    """Where numbers lie, counted in bins from the lowest; angles on a circle of `bins`."""
+    numbers = np.atleast_1d(np.asarray(value, np.float64))
+    match field:
+        case AngleField():
+            turn = 360.0 if field.unit == "degree" else 2 * np.pi
+            return np.asarray(np.remainder(numbers / turn * field.bins, field.bins))
+        case NumberField(edges=tuple() as edges):
+            return np.interp(numbers, edges, np.arange(len(edges)))
+        case BoxField():
+            numbers = _corners(field, value)
+    assert field.range is not None, "a number has a range or edges"
+    low, high = field.range
+    if isinstance(field, NumberField) and field.scale == "log":
+        return np.asarray(np.log(numbers / low) / np.log(high / low) * field.bins)
+    return (numbers - low) / (high - low) * field.bins
+
+
+def _corners(field: BoxField, value: object) -> Float64:
+    """x0, y0, x1, y1."""
+    box = np.asarray(value, np.float64).tolist()
+    return np.array(BoxForm(Scale(field.range), field.convention).corners(box))
+
+
+def _overlap(one: Float64, other: Float64) -> float:
+    """Intersection over union of two boxes; equal boxes overlap wholly, even if they have no area."""
+    if np.array_equal(one, other):
+        return 1.0
+    sides = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
+    inner = float(np.prod(np.maximum(sides, 0)))
+    union = float(np.prod(one[2:] - one[:2]) + np.prod(other[2:] - other[:2])) - inner
+    return inner / union if union > 0 else 0.0
