@@ -1,4 +1,5 @@
-"""Hypothesis-drawn declarations of sets: every field type, convention and order, small enough to be quick."""
+"""Hypothesis-drawn declarations of sets: every convention, order and type of field that can be built, small
+enough to be quick."""
 
 from hypothesis import strategies as st
 
@@ -11,7 +12,22 @@ WORDS = WordVocabulary.train(CAPTIONS, "words", 120, special_ids(sentinels_neede
 PIECES = WORDS.size - WORDS.special.size
 
 NAMES = ("a", "b", "c", "d")
-CLASSES = ("cat", "hot dog", "猫", "Ö", "[EOS]", "7", "a")
+CLASSES = (
+    "cat",
+    "hot dog",
+    "7",
+    "[EOS]",
+    "猫",
+    "\u00e9",
+    "e\u0301",  # the same letter as the one before to a reader, another name to us
+    "👩\u200d👩\u200d👧\u200d👦",
+    "שָׁלוֹם",
+    "\u202eabc",
+    " ",
+    "long " * 200,
+)
+"""Names as people have them: composed and combining letters, joined emoji, right to left, very long."""
+
 _RANGES = st.sampled_from([(0.0, 1.0), (-1.0, 3.0), (0.0, 224.0), (-180.0, -90.0)])
 
 
@@ -35,10 +51,20 @@ def _fields() -> st.SearchStrategy[dict[str, object]]:
             }
         ),
         st.fixed_dictionaries(
-            {"type": st.just("number"), "edges": st.sampled_from([(0, 1, 10, 100), (-1.5, 0.25, 7)])}
+            {
+                "type": st.just("number"),
+                "edges": st.sampled_from([(0, 1, 10, 100), (-1.5, 0.25, 7), (0, 1e-3, 1e9)]),
+                "unit": st.just("m"),
+                "optional": optional,
+            }
         ),
         st.fixed_dictionaries(
-            {"type": st.just("angle"), "bins": _bins(), "unit": st.sampled_from(["degree", "radian"])}
+            {
+                "type": st.just("angle"),
+                "bins": _bins(),
+                "unit": st.sampled_from(["degree", "radian"]),
+                "optional": optional,
+            }
         ),
         st.fixed_dictionaries(
             {
@@ -63,7 +89,13 @@ def _fields() -> st.SearchStrategy[dict[str, object]]:
             }
         ),
         st.fixed_dictionaries(
-            {"type": st.just("vector"), "dim": st.integers(1, 4), "bins": _bins(), "range": _RANGES}
+            {
+                "type": st.just("vector"),
+                "dim": st.integers(1, 4),
+                "bins": _bins(),
+                "range": _RANGES,
+                "optional": optional,
+            }
         ),
         st.fixed_dictionaries(
             {
@@ -92,5 +124,6 @@ def sets(draw: st.DrawFn) -> Set:
             "fields": fields,
             "max_items": draw(st.integers(1, 4)),
             "order": draw(st.sampled_from(orders)),
+            "out_of_range": draw(st.sampled_from(["error", "clip"])),
         }
     )
