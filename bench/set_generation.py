@@ -116,9 +116,7 @@ def measure(sets: int) -> dict[str, Tally]:
             count = min(BATCH, sets // len(schema.modalities) - first)
             jobs = [Job(request, {}, index=first + number) for number in range(count)]
             start = time.perf_counter()
-            made = [
-                one[stream.name].ids for one in run_jobs(model, jobs, grammars={stream.name: codec.automaton})
-            ]
+            made = [one[stream.name].ids for one in run_jobs(model, jobs, sets={stream.name: codec})]
             tally.seconds += time.perf_counter() - start
             start = time.perf_counter()
             for ids in made:

@@ -83,7 +83,7 @@ def generate(
     shows = [{"shape.tokens": Tokens.whole(np.array([i % 8, i // 8 % 8], np.int32))} for i in range(count)]
     given = {} if prefix is None else {STREAM: prefix}
     jobs = [Job(plan, shown, given, seed=1, index=i) for i, shown in enumerate(shows)]
-    return [made[STREAM] for made in run_jobs(model, jobs, grammars={STREAM: codec.automaton})]
+    return [made[STREAM] for made in run_jobs(model, jobs, sets={STREAM: codec})]
 
 
 def check(codec: SetCodec, made: Produced, length: int) -> None:

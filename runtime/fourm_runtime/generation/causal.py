@@ -6,7 +6,8 @@ follow. So a row is done at its end token. A sequence with a given prefix shows 
 and the span is the rest. Only words and the end token can be drawn; the last place is kept for the end.
 
 A set is drawn under its grammar: at each step only ids with which the rest still fits its length, so that
-whatever the model says, the set is valid and ends in time. Its prefix is items that are given.
+whatever the model says, the set is valid and ends in time. Its prefix is items that are given; which stand
+first here, whatever the order of the set.
 
 Shapes: R rows (one per sequence and guidance pass), N sequences, V ids, D width.
 """
@@ -23,7 +24,7 @@ from fourm_codecs.grammar import Automaton
 from fourm_runtime.batch import Int32
 from fourm_runtime.generation.plan import TargetPlan
 from fourm_runtime.generation.samples import Tokens
-from fourm_runtime.generation.sampling import Sampling, draw_uniforms, sample_tokens
+from fourm_runtime.generation.sampling import Sampling, draw_uniforms, require_numbers, sample_tokens
 from fourm_runtime.generation.stepping import CachedSteps, RecomputedSteps, StepRows
 from fourm_runtime.masking.spans import merge
 from fourm_runtime.transformer import AnyToAnyTransformer
@@ -43,10 +44,13 @@ def prefix_tokens(ids: Int32, special: Special) -> Tokens:
 
 
 def legal_ids(plan: Plan, stream: Stream) -> NDArray[np.bool_]:
-    """Which ids may be drawn: words and the end token; in a set, what its grammar admits. (V,)"""
-    if stream.kind == "set":
-        return np.ones(stream.vocab_size, np.bool_)
+    """Which ids may be drawn: words and the end token; in a set, what its grammar admits. (V,)
+
+    The unknown word may not: it stands for no text in particular.
+    """
     special = plan.special(stream)
+    if stream.kind == "set":
+        return np.arange(stream.vocab_size) != special.unknown
     legal = np.arange(stream.vocab_size) >= special.size
     legal[special.end] = True
     return legal
@@ -217,7 +221,9 @@ def _draw_tokens(
         allowed_NV = torch.from_numpy(np.stack([state.allowed(legal[name]) for state in states]))
         logits_NV = logits_NV.masked_fill(~allowed_NV.to(logits_NV.device), -torch.inf)
         ids, confidence = sample_tokens(logits_NV, torch.cat([state.draw() for state in states]), how)
-        for state, identity, probability in zip(states, ids.tolist(), confidence.tolist(), strict=True):
+        sure = confidence.cpu().numpy()
+        require_numbers(sure, name)
+        for state, identity, probability in zip(states, ids.tolist(), sure.tolist(), strict=True):
             state.accept(identity, probability)
 
 
