@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 
 from fourm_codecs.base import FieldValue, Record
+from fourm_codecs.vocabulary import WordVocabulary
 from fourm_schema.modality import Set
 from fourm_schema.set_fields import (
     AngleField,
@@ -19,8 +20,14 @@ from fourm_schema.set_fields import (
 from tests.codecs.drawn_sets import WORDS
 
 
-def faults_of(entry: Set, records: Sequence[Record]) -> list[str]:
-    """What is wrong with decoded records; empty for a value of the set, in the order that its schema says."""
+def faults_of(entry: Set, records: Sequence[Record], words: WordVocabulary = WORDS) -> list[str]:
+    """What is wrong with decoded records; empty for a value of the set, in the order that its schema says.
+
+    Args:
+        entry: the declared set.
+        records: what was decoded.
+        words: the vocabulary of its texts.
+    """
     faults = [] if len(records) <= entry.max_items else [f"{len(records)} items"]
     for number, record in enumerate(records):
         if list(record) != list(entry.fields):
@@ -28,13 +35,13 @@ def faults_of(entry: Set, records: Sequence[Record]) -> list[str]:
             continue
         for name, field in entry.fields.items():
             value = record[name]
-            fits = field.optional if value is None else _fits(field, value)
+            fits = field.optional if value is None else _fits(field, value, words)
             if not fits:
                 faults.append(f"item {number}, {name} ({field.type}): {value!r}")
     return faults or _disorder(entry, records)
 
 
-def _fits(field: AnyField, value: FieldValue) -> bool:
+def _fits(field: AnyField, value: FieldValue, words: WordVocabulary) -> bool:
     match field:
         case NumberField():
             ends = field.range or field.edges
@@ -64,8 +71,8 @@ def _fits(field: AnyField, value: FieldValue) -> bool:
         case TextField():
             return (
                 isinstance(value, str)
-                and WORDS.normalise(value) == value
-                and len(WORDS.pieces_of([value])[0]) < field.max_tokens
+                and words.normalise(value) == value
+                and len(words.pieces_of([value])[0]) < field.max_tokens
             )
     return False
 

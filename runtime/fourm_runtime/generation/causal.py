@@ -49,9 +49,11 @@ def legal_ids(plan: Plan, stream: Stream) -> NDArray[np.bool_]:
     The unknown word may not: it stands for no text in particular.
     """
     special = plan.special(stream)
+    legal = np.ones(stream.vocab_size, np.bool_)
     if stream.kind == "set":
-        return np.arange(stream.vocab_size) != special.unknown
-    legal = np.arange(stream.vocab_size) >= special.size
+        legal[special.unknown] = False
+        return legal
+    legal[: special.size] = False
     legal[special.end] = True
     return legal
 
@@ -211,13 +213,14 @@ def _draw_tokens(
     Args:
         owners: for each row, the number of its task and of the guidance pass.
     """
+    row_of = {owner: row for row, owner in enumerate(owners)}
     groups: dict[tuple[str, Sampling], list[int]] = {}
     for number in dict.fromkeys(number for number, _ in owners):
         task = tasks[number]
         groups.setdefault((task.stream.name, task.state.target.sampling[0]), []).append(number)
     for (name, how), numbers in groups.items():
         states = [tasks[number].state for number in numbers]
-        logits_NV = _scores(model, tasks, hidden_RD, owners, numbers)
+        logits_NV = _scores(model, tasks, hidden_RD, row_of, numbers)
         allowed_NV = torch.from_numpy(np.stack([state.allowed(legal[name]) for state in states]))
         logits_NV = logits_NV.masked_fill(~allowed_NV.to(logits_NV.device), -torch.inf)
         ids, confidence = sample_tokens(logits_NV, torch.cat([state.draw() for state in states]), how)
@@ -231,11 +234,10 @@ def _scores(
     model: AnyToAnyTransformer,
     tasks: Sequence[CausalTask],
     hidden_RD: torch.Tensor,
-    owners: Sequence[tuple[int, int]],
+    row_of: Mapping[tuple[int, int], int],
     numbers: Sequence[int],
 ) -> torch.Tensor:
     """The scores of tasks of one stream, the passes of each summed by their weights: (N, V)."""
-    row_of = {owner: row for row, owner in enumerate(owners)}
     most = max(len(tasks[number].samples) for number in numbers)
     total: torch.Tensor | None = None
     for turn in range(most):

@@ -160,7 +160,8 @@ class _Runner:
         prefix = job.prefixes.get(target.stream)
         if prefix is not None:
             shows = [{**shown, target.stream: prefix_tokens(prefix, special)} for shown in shows]
-        state = SequenceDecoding(target, special, generator, prefix, codec and codec.automaton)
+        grammar = None if codec is None else codec.automaton
+        state = SequenceDecoding(target, special, generator, prefix, grammar)
         return _Task(index, target, state, tuple(shows))
 
     def _decode(self, tasks: Sequence[_Task]) -> None:
