@@ -1,12 +1,17 @@
 """Whether every generated set is valid, whatever the model says, and what the grammar costs.
 
-    python bench/set_generation.py [--sets 1000] [--json]
+    python bench/set_generation.py [--sets 1000] [--seed 0] [--json]
 
-Models with random weights, the worst there can be, generate sets of four declarations: boxes with labels,
-poses, short notes, and a record of optional fields. Half of the sets are drawn at temperature 1, half at 50,
-where any id that the grammar admits is likely. Each must be of the grammar, within its length, and records
-that the codec takes back. One thread, batches of 50; the grammar's time is that of all masks and steps of the
-sequences drawn, walked again alone. Exit status 1 if a set is not valid.
+Models with random weights, the worst there can be. First, sets of drawn schemas, ten of each: Hypothesis
+draws declarations (every type of field, order and policy); requests differ in the items that are given, if
+any, in room (often less than the stream has), temperature (0 to 1e6), top-k, top-p and guidance. Each set
+must end within its room, parse, be a value of its schema in its order, and hold the items that were given.
+Needs the extra `test`.
+
+Then, for the cost, as many sets of four declarations: boxes with labels, poses, short notes, and a record of
+optional fields. Half of them are drawn at temperature 1, half at 50, where any id that the grammar admits is
+likely. One thread, batches of 50; the grammar's time is that of all masks and steps of the sequences drawn,
+walked again alone. Exit status 1 if a set is not valid.
 """
 
 import argparse
@@ -33,6 +38,8 @@ from fourm_schema.errors import CodecError  # noqa: E402 - path set above
 from fourm_schema.load import parse_schema  # noqa: E402 - path set above
 from fourm_schema.modality import Set  # noqa: E402 - path set above
 from fourm_schema.resolve import resolve  # noqa: E402 - path set above
+from tests.runtime.drawn_generations import Tally as Drawn  # noqa: E402 - path set above
+from tests.runtime.drawn_generations import generate  # noqa: E402 - path set above
 
 YAML = """\
 version: 1
@@ -116,9 +123,7 @@ def measure(sets: int) -> dict[str, Tally]:
             count = min(BATCH, sets // len(schema.modalities) - first)
             jobs = [Job(request, {}, index=first + number) for number in range(count)]
             start = time.perf_counter()
-            made = [
-                one[stream.name].ids for one in run_jobs(model, jobs, grammars={stream.name: codec.automaton})
-            ]
+            made = [one[stream.name].ids for one in run_jobs(model, jobs, sets={stream.name: codec})]
             tally.seconds += time.perf_counter() - start
             start = time.perf_counter()
             for ids in made:
@@ -131,24 +136,42 @@ def measure(sets: int) -> dict[str, Tally]:
     return found
 
 
+def show(drawn: Drawn) -> None:
+    """Print what was drawn, and the first sets that are not valid."""
+    print(f"drawn  {drawn.sets:5} sets of {drawn.schemas} schemas, {len(drawn.invalid)} invalid")
+    print(
+        f"       {drawn.with_items_given} with items given ({drawn.items_given} items),"
+        f" {drawn.short_of_room} short of room, {drawn.guided} guided; {drawn.full} full, {drawn.empty} empty"
+    )
+    print(f"       {drawn.items} items, {drawn.tokens} tokens, the longest set has {drawn.longest}")
+    for what, counts in (("fields", drawn.types), ("orders", drawn.orders), ("policies", drawn.policies)):
+        print(f"       {what}: {', '.join(f'{name} {count}' for name, count in sorted(counts.items()))}")
+    for fault in drawn.invalid[:5]:
+        print(f"       {fault}")
+
+
 def main() -> int:
     """Generate, check and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--sets", type=int, default=1000, help="how many in all (default 1000)")
+    parser.add_argument("--seed", type=int, default=0, help="what the drawn ones are drawn from (default 0)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    drawn = generate(arguments.sets, arguments.seed)
     found = measure(arguments.sets)
     if arguments.json:
-        print(json.dumps({name: attrs.asdict(tally) for name, tally in found.items()}))
+        tallies = {name: attrs.asdict(tally) for name, tally in found.items()}
+        print(json.dumps({"drawn": attrs.asdict(drawn), **tallies}))
     else:
+        show(drawn)
         for name, tally in found.items():
             share = tally.grammar_seconds / max(tally.seconds, 1e-9)
             print(
                 f"{name:6} {tally.sets:5} sets, {tally.invalid} invalid, {tally.items:6} items,"
                 f" {tally.tokens:7} tokens in {tally.seconds:6.2f} s, grammar {share:.0%}"
             )
-    return int(any(tally.invalid for tally in found.values()))
+    return int(bool(drawn.invalid) or any(tally.invalid for tally in found.values()))
 
 
 if __name__ == "__main__":

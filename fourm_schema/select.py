@@ -10,7 +10,7 @@ from typing import Literal, cast
 import attrs
 
 from fourm_schema.errors import nearest
-from fourm_schema.modality import Categorical, Continuous, Direction, Features, Image, Modality, Vector
+from fourm_schema.modality import Categorical, Continuous, Direction, Features, Image, Modality, Set, Vector
 from fourm_schema.plan import Shown
 
 LEVELS_MOST = 256
@@ -18,6 +18,7 @@ LEVELS_MOST_CELLS = 256
 BINS_MOST_NUMBERS = 32
 PLUGIN = "plugin:"
 ASKED = "asked for in the file"
+MASK_GRAMMAR = "mask-grammar"
 
 Positions = Literal["sincos-2d", "sincos-1d", "learned-1d"]
 Condition = Callable[[Modality, Shown], bool]
@@ -92,8 +93,12 @@ def vector(entry: Modality, shown: Shown) -> bool:
     return isinstance(entry, Vector) and shown == "tokens"
 
 
+def set_with_masks(entry: Modality, shown: Shown) -> bool:
+    return isinstance(entry, Set) and any(field.type == "mask" for field in entry.fields.values())
+
+
 def set_of_records(entry: Modality, shown: Shown) -> bool:
-    return entry.kind == "set"
+    return isinstance(entry, Set) and not set_with_masks(entry, shown)
 
 
 def text(entry: Modality, shown: Shown) -> bool:
@@ -117,6 +122,8 @@ TABLE: tuple[Row, ...] = (
         because=f"at most {BINS_MOST_NUMBERS} numbers with ranges: one bin each, off by half a bin at most"),
     Row(vector, "mlp-pq", "table", "learned-1d",
         f"more than {BINS_MOST_NUMBERS} numbers, or no ranges: a product quantizer learns the codes"),
+    Row(set_with_masks, MASK_GRAMMAR, "table", "sincos-1d",
+        "records are written under the grammar of their fields, masks in codes of an autoencoder"),
     Row(set_of_records, "grammar", "table", "sincos-1d",
         "records are written under the grammar of their fields, in tokens of their own"),
     Row(text, "wordpiece", "table", "sincos-1d", "words are cut into pieces of the shared vocabulary"),

@@ -10,6 +10,9 @@ from fourm_codecs.levels import FLOAT32_ROUNDING
 from fourm_codecs.values import show
 from fourm_schema.errors import CodecError
 
+ROUNDING = 8 * float(np.finfo(np.float64).eps)
+"""Relative error of the few additions between a number, its bin and the middle of that; bins are wider."""
+
 CLIP = "rescale it, or set `out_of_range: clip` to bound it"
 
 
@@ -73,10 +76,16 @@ class Scale:
     def high(self) -> float:
         return self.edges[-1]
 
-    @property
-    def slack(self) -> float:
-        """How far outside a number may lie because it is a float32."""
-        return FLOAT32_ROUNDING * max(abs(self.low), abs(self.high))
+    def slack(self, end: float, place: int) -> float:
+        """How far outside a number may lie because it is a float32, or was computed from some.
+
+        Args:
+            end: of the range.
+            place: the bin there; the slack is at most half of it.
+        """
+        if self.log:
+            return FLOAT32_ROUNDING * end
+        return min(FLOAT32_ROUNDING * max(abs(self.low), abs(self.high)), self.half(place))
 
     def inside(self, number: float, where: str) -> float:
         """The number, moved into the range if it may be.
@@ -84,7 +93,10 @@ class Scale:
         Raises:
             CodecError: if it lies outside and is not to be clipped.
         """
-        if not self.clip and not self.low - self.slack <= number <= self.high + self.slack:
+        if self.low <= number <= self.high:
+            return number
+        low, high = self.low - self.slack(self.low, 0), self.high + self.slack(self.high, len(self.edges) - 2)
+        if not self.clip and not low <= number <= high:
             what = f"lies in [{show(self.low)}, {show(self.high)}] {self.unit}".strip()
             raise CodecError(where, what, got=show(number), mend=CLIP)
         return min(max(number, self.low), self.high)
@@ -116,9 +128,9 @@ class Scale:
         allowed = self.half(self.place(back))
         if self.log:
             off = abs(_ratio(number, back)) if back > 0 else math.inf
-            fits = off <= allowed + 2 * FLOAT32_ROUNDING
+            fits = off <= allowed + ROUNDING * max(1.0, abs(math.log(self.low)), abs(math.log(self.high)))
         else:
-            fits = abs(number - back) <= allowed + 2 * self.slack
+            fits = abs(number - back) <= allowed + ROUNDING * max(abs(self.low), abs(self.high))
         return "" if fits else f"{show(number)} came back as {show(back)}, more than half a bin apart"
 
 

@@ -6,20 +6,24 @@ value again; how places become ids is the grammar's matter.
 
 import difflib
 import math
-from collections.abc import Iterable, Sequence
-from typing import Literal, Protocol, cast
+from collections.abc import Callable, Sequence
+from typing import Literal, Protocol, TypeVar, cast
 
 import attrs
 import numpy as np
 
 from fourm_codecs.base import FieldValue
-from fourm_codecs.levels import FLOAT32_ROUNDING
-from fourm_codecs.scale import Scale
+from fourm_codecs.scale import ROUNDING, Scale
+from fourm_codecs.set_faults import raise_faults
 from fourm_codecs.values import show
 from fourm_codecs.vocabulary import WordVocabulary
 from fourm_codecs.wordpiece import WordPieceCodec
-from fourm_schema.errors import CodecError
+from fourm_schema.errors import CodecError, Fault
 from fourm_schema.set_fields import AngleField, AnyField, BoxField, CategoryField, NumberField
+
+T = TypeVar("T")
+
+CORNERS = ("x0", "y0", "x1", "y1")
 
 UNKNOWN_WORD = -1
 """The place of a word that no pieces spell."""
@@ -95,7 +99,7 @@ class AngleForm:
     def apart(self, value: object, back: object) -> str:
         given, got = _number(value, ""), _number(back, "")
         off = abs(math.remainder(math.remainder(given, self.turn) - got, self.turn))
-        if off <= self.turn / self.bins / 2 + 2 * FLOAT32_ROUNDING * self.turn:
+        if off <= self.turn / self.bins / 2 + ROUNDING * self.turn:
             return ""
         return f"{show(given)} came back as {show(got)}, more than half a bin apart"
 
@@ -158,10 +162,8 @@ class NumbersForm:
     count: int
 
     def read(self, value: object, where: str) -> list[int]:
-        return [
-            self.scale.place(self.scale.inside(number, f"{where} at [{k}]"))
-            for k, number in enumerate(_numbers(value, self.count, where))
-        ]
+        wheres = [f"{where} at [{place}]" for place in range(self.count)]
+        return _places(self.scale, _numbers(value, self.count, where), wheres)
 
     def write(self, places: Sequence[int]) -> list[float]:
         return [self.scale.middle(place) for place in places]
@@ -171,7 +173,7 @@ class NumbersForm:
 
     def apart(self, value: object, back: object) -> str:
         given, got = _numbers(value, self.count, ""), _numbers(back, self.count, "")
-        return _first(self.scale.apart(a, b) for a, b in zip(given, got, strict=True))
+        return _all_apart(self.scale, [f"[{k}]" for k in range(self.count)], given, got)
 
 
 @attrs.frozen
@@ -188,18 +190,15 @@ class BoxForm:
 
     def read(self, value: object, where: str) -> list[int]:
         x0, y0, x1, y1 = corners = self._corners(_numbers(value, 4, where))
+        faults = []
         for low, high, axis, size in ((x0, x1, "x", "width"), (y0, y1, "y", "height")):
             if low > high:
-                what = (
-                    f"{axis}0 is at most {axis}1" if self.convention == "xyxy" else f"its {size} is 0 or more"
-                )
-                got = f"{show(low)} and {show(high)}" if self.convention == "xyxy" else show(high - low)
-                raise CodecError(where, what, got=got, mend=f"this field's boxes are {self.convention}")
-        names = ("x0", "y0", "x1", "y1")
-        return [
-            self.scale.place(self.scale.inside(number, f"{where} {name}"))
-            for name, number in zip(names, corners, strict=True)
-        ]
+                corners_given = self.convention == "xyxy"
+                what = f"{axis}0 is at most {axis}1" if corners_given else f"its {size} is 0 or more"
+                got = f"{show(low)} and {show(high)}" if corners_given else show(high - low)
+                faults.append(Fault(where, what, got, f"this field's boxes are {self.convention}"))
+        raise_faults(where, faults)
+        return _places(self.scale, corners, [f"{where} {name}" for name in CORNERS])
 
     def write(self, places: Sequence[int]) -> list[float]:
         x0, y0, x1, y1 = (self.scale.middle(place) for place in places)
@@ -216,7 +215,7 @@ class BoxForm:
 
     def apart(self, value: object, back: object) -> str:
         given, got = self._corners(_numbers(value, 4, "")), self._corners(_numbers(back, 4, ""))
-        return _first(self.scale.apart(a, b) for a, b in zip(given, got, strict=True))
+        return _all_apart(self.scale, CORNERS, given, got)
 
     def _corners(self, box: Sequence[float]) -> tuple[float, float, float, float]:
         x, y, w, h = box
@@ -261,7 +260,7 @@ class TextForm:
         return ""
 
     def apart(self, value: object, back: object) -> str:
-        return _first(self.words.law.check(value, back))
+        return "; ".join(self.words.law.check(value, back))
 
     def _text(self, places: Sequence[int]) -> str:
         special = self.words.vocabulary.special
@@ -337,11 +336,41 @@ def _numbers(value: object, count: int, where: str) -> list[float]:
     if items is None or len(items) != count:
         got = _got(value) if items is None else str(len(items))
         raise CodecError(where, f"is a list of {count} numbers", got=got)
-    return [_number(item, f"{where} at [{k}]") for k, item in enumerate(items)]
+    return _all(_number, items, [f"{where} at [{k}]" for k in range(count)])
 
 
-def _first(faults: Iterable[str]) -> str:
-    return next(filter(None, faults), "")
+def _places(scale: Scale, numbers: Sequence[float], wheres: Sequence[str]) -> list[int]:
+    """The bins of several numbers."""
+    return [scale.place(number) for number in _all(scale.inside, numbers, wheres)]
+
+
+def _all(read: Callable[[T, str], float], values: Sequence[T], wheres: Sequence[str]) -> list[float]:
+    """Read several values; what is wrong with any is told together."""
+    numbers: list[float] = []
+    faults: list[Fault] = []
+    for value, where in zip(values, wheres, strict=True):
+        try:
+            numbers.append(read(value, where))
+        except CodecError as error:
+            faults += error.faults
+    raise_faults(wheres[0], faults)
+    return numbers
+
+
+def _all_apart(scale: Scale, names: Sequence[str], given: Sequence[float], got: Sequence[float]) -> str:
+    """Which of several numbers are too far off, all of them shown: two that changed places show as such."""
+    pairs = zip(names, given, got, strict=True)
+    off = [name for name, number, back in pairs if scale.apart(number, back)]
+    if not off:
+        return ""
+    what = f"{_listed(given)} came back as {_listed(got)}"
+    return f"{what}, more than half a bin apart at {', '.join(off[:4])}"
+
+
+def _listed(numbers: Sequence[float]) -> str:
+    most = 6
+    more = ", ..." if len(numbers) > most else ""
+    return f"({', '.join(show(number) for number in numbers[:most])}{more})"
 
 
 def _got(value: object) -> str:

@@ -8,51 +8,21 @@ decoding always gives a list, since a record may be missing.
 import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Self
+from typing import Self, cast
 
 import attrs
 import numpy as np
 
 from fourm_codecs.base import Array, FieldValue, Parts, Record, TokenBatch
-from fourm_codecs.grammar import NATIVE, Automaton, Dialect, Fixed, Production, State
+from fourm_codecs.grammar import NATIVE, Automaton, Dialect, Fixed, Production
+from fourm_codecs.set_faults import raise_faults
+from fourm_codecs.set_order import Item, ItemOrder
+from fourm_codecs.set_reading import Damage, Reading, find_items
 from fourm_codecs.set_values import UNKNOWN_WORD, BoxForm, Form, NumbersForm, TextForm, form_of
 from fourm_codecs.vocabulary import WordVocabulary
 from fourm_schema.errors import CodecError, Fault, nearest
 from fourm_schema.modality import Modality, Set
 from fourm_schema.set_layout import text_vocabulary
-
-Item = tuple[tuple[int, ...], ...]
-"""The ids of one item, field by field."""
-
-MOST_FAULTS = 20
-"""Faults that one message lists; more say no more."""
-
-
-@attrs.frozen
-class Damage:
-    """Ids that are no part of a record.
-
-    Attributes:
-        start, stop: they are ids[start:stop] of their row.
-        what: why they could not be read.
-    """
-
-    start: int
-    stop: int
-    what: str
-
-
-@attrs.frozen
-class Reading:
-    """What a row of ids says.
-
-    Attributes:
-        records: those that could be read.
-        damage: what could not, in the order of the row; empty for what `encode` writes.
-    """
-
-    records: list[Record]
-    damage: tuple[Damage, ...]
 
 
 @attrs.frozen
@@ -102,6 +72,11 @@ class SetCodec:
             for name, field in self.entry.fields.items()
         }
 
+    @cached_property
+    def _order(self) -> ItemOrder:
+        scales = {n: form.scale for n, form in self._forms.items() if isinstance(form, BoxForm | NumbersForm)}
+        return ItemOrder(self.entry, self.automaton.productions, scales)
+
     @property
     def vocab_size(self) -> int:
         return self.automaton.vocab_size
@@ -144,26 +119,39 @@ class SetCodec:
         rows, chunks = [], []
         for number, value in enumerate(values):
             read = self._items(value, f"{self.modality}, value {number}", faults)
-            items = [item for item, _ in self._ordered(read, rng)]
+            items = [read[k] for k in self._order(read, rng)]
             rows.append([*(identity for item in items for ids in item for identity in ids), self._end])
             chunks.append([*(sum(map(len, item)) for item in items), 1])
-        _raise(self.modality, faults)
+        raise_faults(self.modality, faults)
         return TokenBatch.of(rows, self.vocab_size, chunks)
 
     def decode(self, tokens: TokenBatch) -> list[list[Record]]:
-        """Turn ids into sets of records: from any ids, all that can be read up to the first end token."""
+        """Turn ids into sets of records: from any ids, all that can be read up to the first end token.
+
+        Records come in the order that the schema asks for, in whatever order the ids give them; those of
+        `order: given` and `order: random` as the ids give them.
+        """
         return [reading.records for reading in self.decode_with_report(tokens)]
 
     def decode_with_report(self, tokens: TokenBatch) -> list[Reading]:
-        """Turn ids into sets of records, and say which ids could not be read."""
+        """Turn ids into sets of records, and say where each was read and which ids could not be."""
         return [self._read(row.tolist()) for row in tokens.rows()]
+
+    def sort_places(self, ids: Sequence[int]) -> list[int]:
+        """The places of a row of ids, moved so that its items stand in the order the schema asks for.
+
+        What is in no item, the end token among it, follows after them.
+        """
+        spans = self._read(ids).spans
+        places = [place for span in spans for place in range(*span)]
+        return [*places, *sorted(set(range(len(ids))).difference(places))]
 
     @property
     def _end(self) -> int:
         return self.automaton.special.end
 
-    def _items(self, value: object, where: str, faults: list[Fault]) -> list[tuple[Item, Record]]:
-        """The records of a value with their ids; what is wrong with them is added to `faults`."""
+    def _items(self, value: object, where: str, faults: list[Fault]) -> list[Item]:
+        """The ids of a value's records; what is wrong with them is added to `faults`."""
         if isinstance(value, Mapping) and self.entry.max_items == 1:
             value = [value]
         if value is None:
@@ -179,7 +167,7 @@ class SetCodec:
             mend = "raise max_items, or set `out_of_range: clip` to keep the first"
             faults.append(Fault(where, f"has at most {most} items", str(len(value)), mend))
         return [
-            (item, record)
+            item
             for number, record in enumerate(value)
             if (item := self._item(record, f"{where}, item {number}", faults)) is not None
         ]
@@ -209,86 +197,21 @@ class SetCodec:
                 faults.append(Fault(here, "is missing", mend="give it, or declare `optional: true`"))
         return tuple(item) if len(item) == len(fields) else None
 
-    def _ordered(
-        self, items: list[tuple[Item, Record]], rng: np.random.Generator | None = None
-    ) -> list[tuple[Item, Record]]:
-        """The items in the order they are written, at most as many as there may be."""
-        match self.entry.order:
-            case "given":
-                ordered = items
-            case "random" if rng is not None:
-                ordered = [items[int(k)] for k in rng.permutation(len(items))]
-            case "random":
-                ordered = sorted(items, key=lambda item: item[0])
-            case "distance_to_origin":
-                ordered = sorted(items, key=lambda item: (self._distance(item[0]), item[0]))
-            case "area":
-                ordered = sorted(items, key=lambda item: (-self._area(item[0]), item[0]))
-        return ordered[: self.entry.max_items]
-
-    # Orders are decided on what the tokens say, so that decoding and encoding again changes nothing.
-    def _distance(self, item: Item) -> float:
-        """Squared distance to (0, 0) of the first box's first corner, or point; infinite where absent."""
-        corner = self._numbers(item, ("box", "point"))
-        return corner[0] ** 2 + corner[1] ** 2 if corner else np.inf
-
-    def _area(self, item: Item) -> float:
-        """Area of the first box; -1 where it is absent, which is after every box."""
-        corners = self._numbers(item, ("box",))
-        return (corners[2] - corners[0]) * (corners[3] - corners[1]) if corners else -1.0
-
-    def _numbers(self, item: Item, types: tuple[str, ...]) -> list[float]:
-        """The corners or coordinates of the first field of these types; empty where it is absent."""
-        for (name, field), ids, production in zip(
-            self.entry.fields.items(), item, self.automaton.productions, strict=True
-        ):
-            if field.type in types:
-                form = self._forms[name]
-                assert isinstance(form, BoxForm | NumbersForm)
-                if ids == (production.absent,):
-                    return []
-                return [form.scale.middle(place) for place in _places_of(production, ids)]
-        raise AssertionError("the rules of the schema ask for such a field")
-
     def _read(self, ids: Sequence[int]) -> Reading:
+        spans, damage = find_items(self.automaton, ids)
         records: list[Record] = []
-        damage: list[Damage] = []
-        length = ids.index(self._end) if self._end in ids else len(ids)
-        place = 0
-        while place < length:
-            if len(records) == self.entry.max_items:
-                damage.append(Damage(place, length, f"after {len(records)} items, the most there can be"))
-                break
-            stop, what = self._item_at(ids, place, length)
-            if what:
-                # Ids that fail one by one are one damage: the first says why.
-                begun = damage.pop() if damage and damage[-1].stop == place else Damage(place, place, what)
-                damage.append(attrs.evolve(begun, stop=place + 1))
-                place += 1
-                continue
-            record, cut = self._record(ids[place:stop])
+        for span in spans:
+            record, cut = self._record(ids[span.start : span.stop])
             records.append(record)
-            damage += [
-                Damage(place, stop, f"field {name!r} is cut to the length it may have") for name in cut
-            ]
-            place = stop
-        if length == len(ids):
-            damage.append(Damage(length, length, "the end token is missing"))
-        return Reading(records, tuple(damage))
-
-    def _item_at(self, ids: Sequence[int], start: int, length: int) -> tuple[int, str]:
-        """Where the item that begins at `start` ends; or why none begins there."""
-        state: State = self.automaton.start
-        for place in range(start, length):
-            following = self.automaton.step(state, ids[place])
-            if following is None:
-                field = self.automaton.productions[state.field].name
-                return start, f"id {ids[place]} at place {place} cannot be written in field {field!r}"
-            if self.automaton.at_border(following):
-                return place + 1, ""
-            state = following
-        field = self.automaton.productions[state.field].name
-        return start, f"the row ends within field {field!r}"
+            damage += [Damage(*span, f"field {name!r} is cut to the length it may have") for name in cut]
+        numbers = list(range(len(records)))
+        if self._order.sorts and len(records) > 1:
+            # By the ids of what was read: a text that was cut has others than the row.
+            faults: list[Fault] = []
+            numbers = self._order(self._items(records, self.modality, faults))
+            assert not faults, "a decoded record can be encoded"
+        damage.sort(key=lambda found: found.start)
+        return Reading([records[k] for k in numbers], tuple(spans[k] for k in numbers), tuple(damage))
 
     def _record(self, ids: Sequence[int]) -> tuple[Record, list[str]]:
         """The record of one whole item, and the texts that had to be cut."""
@@ -331,25 +254,38 @@ class BoundedFields:
         near = f", off by at most half a bin: {', '.join(bounds)}" if bounds else " as they are"
         exact = [name for name, form in forms.items() if not form.promise()] if bounds else []
         rest = f"; {', '.join(exact)} as encoded" if exact else ""
-        order = "" if self.codec.entry.order == "given" else ", whatever their order"
+        orders = {"given": "", "random": ", whatever their order"}
+        order = orders.get(self.codec.entry.order, f", sorted by {self.codec.entry.order}")
         return f"decoding gives back the records{order}{near}{rest}"
 
     def check(self, value: object, decoded: object) -> list[str]:
         """Compare the records of both, in the order the codec writes them."""
-        found: list[list[tuple[Item, Record]]] = []
+        found: list[list[Record]] = []
+        numbers: list[int] = []
         for given in (value, decoded):
             faults: list[Fault] = []
-            found.append(self.codec._ordered(self.codec._items(given, self.codec.modality, faults)))
+            numbers = self.codec._order(self.codec._items(given, self.codec.modality, faults))
             if faults:
                 return [f"it came back as no value of this set: {faults[0]}"]
+            records = cast("list[Record]", [given] if isinstance(given, Mapping) else given)
+            found.append([records[number] for number in numbers])
         if len(found[0]) != len(found[1]):
             return [f"{len(found[0])} records came back as {len(found[1])}"]
-        return [
+        apart = [
             f"item {number}, field {name!r}: {fault}"
-            for number, ((_, record), (_, back)) in enumerate(zip(*found, strict=True))
+            for number, (record, back) in enumerate(zip(*found, strict=True))
             for name, form in self.codec._forms.items()
             if (fault := _apart(form, record.get(name), back.get(name)))
         ]
+        return apart or self._disorder(numbers)
+
+    def _disorder(self, numbers: list[int]) -> list[str]:
+        """Whether decoded records, to be written in the order of their numbers, stand in another."""
+        moved = [place for place, number in enumerate(numbers) if place != number]
+        if not moved or not self.codec._order.sorts:
+            return []
+        place, order = moved[0], self.codec.entry.order
+        return [f"came back out of order: by {order}, item {numbers[place]} belongs where item {place} is"]
 
 
 def _apart(form: Form, value: object, back: object) -> str:
@@ -377,14 +313,3 @@ def _places_of(production: Production, ids: Sequence[int]) -> list[int]:
 def _names(field: object) -> list[str] | None:
     names = getattr(field, "names", None)
     return None if names is None else list(names)
-
-
-def _raise(modality: str, faults: Sequence[Fault]) -> None:
-    if not faults:
-        return
-    if len(faults) == 1:
-        fault = faults[0]
-        raise CodecError(fault.where, fault.what, fault.got, fault.mend)
-    more = [f"and {len(faults) - MOST_FAULTS} more"] if len(faults) > MOST_FAULTS else []
-    lines = [*map(str, faults[:MOST_FAULTS]), *more]
-    raise CodecError(modality, f"{len(faults)} faults", mend="\n  ".join(["", *lines]))

@@ -1,7 +1,7 @@
 """Hypothesis strategies for the values of a declared modality: what a codec's law must hold on.
 
-They reach the ends of each range, every level and class, and texts that spell special tokens. Needs the
-extra `test`.
+They reach the ends of each range, every level and class, the borders of bins, and texts that spell special
+tokens. Needs the extra `test`.
 """
 
 import math
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from fourm_codecs.base import Array
+from fourm_codecs.scale import Scale
 from fourm_schema.errors import CodecError
 from fourm_schema.modality import Categorical, Continuous, Direction, Image, Modality, Set, Text, Vector
 from fourm_schema.set_fields import (
@@ -97,26 +98,22 @@ def _texts(max_tokens: int) -> st.SearchStrategy[object]:
 
 
 def _sets(entry: Set) -> st.SearchStrategy[object]:
-    required = {name: _field(name, field) for name, field in entry.fields.items() if not field.optional}
-    optional = {
-        name: st.one_of(st.none(), _field(name, field))
-        for name, field in entry.fields.items()
-        if field.optional
-    }
-    return st.lists(st.fixed_dictionaries(required, optional=optional), max_size=entry.max_items)
+    clip = entry.out_of_range == "clip"
+    drawn = {name: _field(name, field, clip) for name, field in entry.fields.items()}
+    required = {name: drawn[name] for name, field in entry.fields.items() if not field.optional}
+    optional = {name: st.one_of(st.none(), drawn[name]) for name in drawn if name not in required}
+    most = entry.max_items + 2 if clip else entry.max_items
+    return st.lists(st.fixed_dictionaries(required, optional=optional), max_size=most)
 
 
-def _field(name: str, field: AnyField) -> st.SearchStrategy[object]:
+def _field(name: str, field: AnyField, clip: bool) -> st.SearchStrategy[object]:
     match field:
         case NumberField():
-            ends = field.range or field.edges
-            assert ends is not None, "a number has a range or edges"
-            return _within(ends[0], ends[-1])
+            return _binned(_edges(field), clip)
         case AngleField():
             turn = 360.0 if field.unit == "degree" else math.tau
-            return st.one_of(
-                st.sampled_from([0.0, turn / 2, -turn / 2, turn]), st.floats(-2 * turn, 2 * turn)
-            )
+            border = st.integers(-4 * field.bins, 4 * field.bins).map(lambda k: k * turn / field.bins / 2)
+            return st.one_of(border, border.map(_just_below), st.floats(-2 * turn, 2 * turn))
         case CategoryField():
             return (
                 st.integers(0, field.classes - 1)
@@ -124,13 +121,36 @@ def _field(name: str, field: AnyField) -> st.SearchStrategy[object]:
                 else st.sampled_from(field.names)
             )
         case PointField() | VectorField():
-            return st.lists(_within(*field.range), min_size=field.token_count, max_size=field.token_count)
+            number = _binned(_edges(field), clip)
+            return st.lists(number, min_size=field.token_count, max_size=field.token_count)
         case BoxField():
-            side = st.tuples(_within(*field.range), _within(*field.range)).map(sorted)
+            side = st.tuples(_binned(_edges(field), clip), _binned(_edges(field), clip)).map(sorted)
             return st.tuples(side, side).map(lambda drawn: _box(field, *drawn))
         case TextField():
-            return _texts(field.max_tokens)
+            return _texts(2 * field.max_tokens if clip else field.max_tokens)
     raise CodecError(f"field {name!r}", "mask fields cannot be encoded in this version")
+
+
+def _edges(field: NumberField | PointField | VectorField | BoxField) -> tuple[float, ...]:
+    """The borders of a field's bins."""
+    if isinstance(field, NumberField) and field.edges is not None:
+        return field.edges
+    assert field.range is not None, "a number has a range or edges"
+    log = isinstance(field, NumberField) and field.scale == "log"
+    return Scale.of_range(*field.range, field.bins, "field", clip=False, log=log).edges
+
+
+def _binned(edges: tuple[float, ...], clip: bool) -> st.SearchStrategy[float]:
+    """Numbers of a range: anywhere, its ends, borders of its bins, just below these; outside if it clips."""
+    low, high = edges[0], edges[-1]
+    reach = (high - low) / 2 if clip else 0.0
+    borders = st.sampled_from(edges)
+    below = borders.map(lambda border: max(low, _just_below(border)))
+    return st.one_of(st.sampled_from([low, high]), borders, below, st.floats(low - reach, high + reach))
+
+
+def _just_below(number: float) -> float:
+    return math.nextafter(number, -math.inf)
 
 
 def _box(field: BoxField, x: list[float], y: list[float]) -> list[float]:

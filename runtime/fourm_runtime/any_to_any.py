@@ -118,18 +118,18 @@ class AnyToAny:
 
         Raises:
             RequestError: if the request cannot be served; it carries every fault, and is raised before
-                anything is computed.
+                anything is computed. Later only if the scores of the model are no numbers.
         """
         requests = make_requests(self.plan, inputs, targets, settings, chain=chain, seed=seed)
         plans = compile_all(self.plan, requests)
         if batch_size < 1:
             raise RequestError("batch_size", "must be 1 or more", got=str(batch_size))
         jobs = self._values.jobs(plans, requests)
-        legal, grammars = self._values.meaningful(), self._values.grammars()
+        legal, sets = self._values.meaningful(), self._values.sets()
         made = [
             produced
             for start in range(0, len(jobs), batch_size)
-            for produced in run_jobs(self.model, jobs[start : start + batch_size], legal, grammars=grammars)
+            for produced in run_jobs(self.model, jobs[start : start + batch_size], legal, sets=sets)
         ]
         return [self._values.decode(produced) for produced in made]
 

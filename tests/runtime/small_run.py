@@ -75,8 +75,12 @@ def small_recipe(**changes: object) -> Recipe:
     return Recipe.model_validate(told)
 
 
+def small_words(schema: Schema, text: str = "one two three four") -> WordVocabulary:
+    return WordVocabulary.train([text], "words", 64, resolve(schema).vocabularies[0].special)
+
+
 def small_codecs(schema: Schema, text: str = "one two three four") -> dict[str, StoredCodec]:
-    words = WordVocabulary.train([text], "words", 64, resolve(schema).vocabularies[0].special)
+    words = small_words(schema, text)
     return {name: build_codec(schema, name, {"words": words}) for name in schema.modalities}
 
 

@@ -148,7 +148,7 @@ def test_every_value_that_cannot_be_encoded_is_named_with_its_request(model: Any
         model.generate(inputs, ["caption"])
 
     assert [fault.where for fault in refusal.value.faults] == [
-        "request 1, inputs.digit",
+        "request 1, inputs.digit at [0, 0]",
         "request 2, inputs.shape",
     ]
 

@@ -1,24 +1,39 @@
 """Claims about growing: what was learned stays bit for bit, and training goes on."""
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
 
+from fourm_codecs.base import Record
+from fourm_codecs.sets import SetCodec
+from fourm_runtime.any_to_any import AnyToAny
 from fourm_runtime.assemble import assemble
 from fourm_runtime.batch import MicroBatch
 from fourm_runtime.checkpoints.grow import compare_schemas, grow, grow_state, require_same_schema
 from fourm_runtime.checkpoints.store import Checkpoint, load, load_training_state, save
+from fourm_runtime.generation.request import Prefix
 from fourm_runtime.masking.mask import Masker
 from fourm_runtime.packing import pack
 from fourm_runtime.training.metrics import read_metrics
 from fourm_schema.allocation import Span
 from fourm_schema.errors import CheckpointError, TrainingError
 from fourm_schema.load import parse_schema
+from fourm_schema.modality import Set
 from fourm_schema.plan import Plan
 from fourm_schema.resolve import resolve
-from tests.runtime.small_run import SCHEMA, MadeUp, small_codecs, small_recipe, small_schema, small_train
+from tests.codecs.set_validity import faults_of
+from tests.runtime.small_run import (
+    SCHEMA,
+    MadeUp,
+    small_codecs,
+    small_recipe,
+    small_schema,
+    small_train,
+    small_words,
+)
 
 MORE = """
   depth:
@@ -58,6 +73,49 @@ def test_what_the_old_streams_say_stays_the_same_bits(trained: Path) -> None:
 
     assert expected.keys() == found.keys() == {"digit.tokens", "shape.tokens", "caption.tokens"}
     assert all(torch.equal(found[name], logits) for name, logits in expected.items())
+
+
+SIGNS = """
+  signs:
+    kind: set
+    max_items: 3
+    order: distance_to_origin
+    fields:
+      box: {type: box, bins: 8}
+      label: {type: category, classes: [stop, go], optional: true}
+      says: {type: text, vocabulary: words, max_tokens: 4}
+"""
+
+
+def test_a_model_grown_by_a_set_says_the_same_of_the_old_and_generates_valid_sets(
+    trained: Path, tmp_path: Path
+) -> None:
+    """A set brings its own id space and grammar, and its texts use a vocabulary that is there: no old row
+    moves, and before the first new step the set can be generated, from nothing or from some of its items."""
+    schema = small_schema(SIGNS)
+    before = load(trained)
+    save(tmp_path / "grown", grow(before, schema, small_codecs(schema), seed=5))
+    after = load(tmp_path / "grown")
+    with torch.no_grad():
+        expected = before.model()(batch_of_old_streams(before, before.plan))
+        found = after.model()(batch_of_old_streams(after, after.plan))
+
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(found[name], logits) for name, logits in expected.items())
+    model = AnyToAny.from_pretrained(tmp_path / "grown")
+    entry, codec = schema.modalities["signs"], model.codecs["signs"]
+    assert isinstance(entry, Set) and isinstance(codec, SetCodec)
+    item = {"box": [0.5, 0.5, 1.0, 1.0], "label": "stop", "says": "one two"}
+    (kept,) = codec.decode(codec.encode([[item]]))[0]
+    for given in (None, Prefix([item])):
+        inputs = {"shape": [0.1, 0.5, 0.9], "signs": given}
+        for sample in model.generate([inputs] * 10, ["signs", "caption"], temperature=3.0):
+            value = cast("list[Record]", sample["signs"].value)
+            assert faults_of(entry, value, small_words(schema)) == []
+            assert codec.automaton.chunk_lengths(sample["signs"].tokens.tolist()) is not None
+            assert given is None or kept in value
+    spoken = model.generate({"signs": [item]}, ["caption"])[0]["caption"].value
+    assert isinstance(spoken, str)
 
 
 def test_old_rows_keep_their_places_and_new_rows_follow(trained: Path) -> None:

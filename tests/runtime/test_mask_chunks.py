@@ -14,11 +14,15 @@ from fourm_codecs.sets import SetCodec
 from fourm_runtime.batch import Batch, Selection, Sequences
 from fourm_runtime.masking.columns import gather
 from fourm_runtime.masking.draws import derive, name_word, sample_keys
+from fourm_runtime.masking.mask import Masker
 from fourm_runtime.masking.spans import Rows, draw_kept, is_sentinel, mask_spans, merge, target_sequence
+from fourm_runtime.training.recipe import Recipe
 from fourm_schema.modality import Set
 from fourm_schema.plan import Special
+from fourm_schema.resolve import resolve
 from tests.codecs.drawn_sets import WORDS
 from tests.codecs.drawn_sets import sets as drawn_sets
+from tests.runtime.drawn_generations import draw_sets, has_texts, schema_of, some_value
 
 FIRST_WORD = 204
 SPECIAL = Special(pad=0, unknown=1, start=2, end=3, first_sentinel=4, sentinel_count=200)
@@ -134,6 +138,39 @@ def test_any_set_of_any_grammar_parses_again_when_input_and_target_are_merged(
     assert codec.automaton.chunk_lengths(whole) is not None
     shown, records = codec.decode(TokenBatch.of([whole, ids], codec.vocab_size))
     assert all(record in records for record in shown)
+
+
+def test_parsing_what_a_mask_took_apart_and_merge_put_together_gives_the_set() -> None:
+    """parse(merge(input, target)) = the set: values of drawn schemas through their codecs, cut by the masks
+    that a run draws, under budgets from a few tokens to all of them."""
+    whole = apart = 0
+    for number, drawn in enumerate(draw_sets(40, 11)):
+        schema = schema_of([drawn.entry])
+        plan = resolve(schema)
+        codec = SetCodec("s0", drawn.entry, WORDS if has_texts(drawn.entry) else None)
+        rng = np.random.default_rng(number)
+        tokens = codec.encode([drawn.value, *(some_value(codec, rng) for _ in range(9))])
+        values, special = codec.decode(tokens), codec.automaton.special
+        present = np.ones(len(tokens), np.bool_)
+        column = Sequences(tokens.ids, tokens.offsets, present, tokens.chunk_lengths)
+        budget = {"input": [2, 40], "target": [40, 80]}
+        recipe = Recipe.model_validate({"budget": budget, "steps": {"total": 1}})
+        masker = Masker(plan, recipe.mixture(plan), seed=11)
+        for epoch in range(3):
+            masked = masker(Batch(np.arange(len(tokens)), {"s0.tokens": column}), epoch)
+            shown, asked = masked.inputs.get("s0.tokens"), masked.targets.get("s0.tokens")
+            for sample, ids in enumerate(tokens.rows()):
+                visible = np.zeros(0, np.int32) if shown is None else shown.ids[shown.samples == sample]
+                target = np.zeros(0, np.int32) if asked is None else target_sequence(asked, sample)
+                merged = merge(visible, target, special)
+                if len(merged) < len(ids):
+                    continue  # the sample had no budget for all of it
+                (reading,) = codec.decode_with_report(TokenBatch.of([merged], codec.vocab_size))
+                assert merged.tolist() == ids.tolist()
+                assert reading.records == values[sample] and reading.damage == ()
+                whole += 1
+                apart += len(target) > 0 and len(visible) > 1
+    assert whole > 400 and apart > 100
 
 
 def random_set(grammar: Automaton, rng: np.random.Generator) -> list[int]:

@@ -272,3 +272,20 @@ class TestCommandLine:
 
         assert done.exit_code == 2
         assert 'write [{"box": ..., "label": ..., "note": ...}, ...]' in told
+
+    @pytest.mark.parametrize(
+        ("records", "said"),
+        [
+            ([{"note": "a cat"}, 3], "--from boxes, item 1: is a record {field: value}; got int"),
+            (
+                [{"box": [0, 0, 1, 2], "note": "a cat"}],
+                "request 0, inputs.boxes, item 0, field 'box' y1: lies in [0, 1]; got 2",
+            ),
+        ],
+    )
+    def test_a_wrong_record_is_named_by_item_and_field(self, run: Path, records: object, said: str) -> None:
+        given = f"boxes={json.dumps(records)}"
+        done = CliRunner().invoke(app, ["generate", str(run), "--from", given, "--to", "scene"])
+
+        assert done.exit_code == 2
+        assert said in " ".join(done.stderr.replace("│", " ").split())

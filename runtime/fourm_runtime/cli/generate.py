@@ -162,7 +162,9 @@ def _read(where: str, name: str, entry: "Modality", text: str) -> object:
         raise RequestError(where, "is no JSON", got=str(error), mend=mend) from None
     except CodecError as error:
         fault = error.faults[0]
-        raise RequestError(where, fault.what, fault.got, fault.mend) from None
+        # What stands behind the modality, or behind the only value of a batch, is the place within the value.
+        inner = fault.where.removeprefix(name).removeprefix(", value 0")
+        raise RequestError(where + inner, fault.what, fault.got, fault.mend) from None
 
 
 def _record(made: "Generated") -> dict[str, object]:

@@ -6,7 +6,8 @@ follow. So a row is done at its end token. A sequence with a given prefix shows 
 and the span is the rest. Only words and the end token can be drawn; the last place is kept for the end.
 
 A set is drawn under its grammar: at each step only ids with which the rest still fits its length, so that
-whatever the model says, the set is valid and ends in time. Its prefix is items that are given.
+whatever the model says, the set is valid and ends in time. Its prefix is items that are given; which stand
+first here, whatever the order of the set.
 
 Shapes: R rows (one per sequence and guidance pass), N sequences, V ids, D width.
 """
@@ -23,7 +24,7 @@ from fourm_codecs.grammar import Automaton
 from fourm_runtime.batch import Int32
 from fourm_runtime.generation.plan import TargetPlan
 from fourm_runtime.generation.samples import Tokens
-from fourm_runtime.generation.sampling import Sampling, draw_uniforms, sample_tokens
+from fourm_runtime.generation.sampling import Sampling, draw_uniforms, require_numbers, sample_tokens
 from fourm_runtime.generation.stepping import CachedSteps, RecomputedSteps, StepRows
 from fourm_runtime.masking.spans import merge
 from fourm_runtime.transformer import AnyToAnyTransformer
@@ -43,11 +44,16 @@ def prefix_tokens(ids: Int32, special: Special) -> Tokens:
 
 
 def legal_ids(plan: Plan, stream: Stream) -> NDArray[np.bool_]:
-    """Which ids may be drawn: words and the end token; in a set, what its grammar admits. (V,)"""
-    if stream.kind == "set":
-        return np.ones(stream.vocab_size, np.bool_)
+    """Which ids may be drawn: words and the end token; in a set, what its grammar admits. (V,)
+
+    The unknown word may not: it stands for no text in particular.
+    """
     special = plan.special(stream)
-    legal = np.arange(stream.vocab_size) >= special.size
+    legal = np.ones(stream.vocab_size, np.bool_)
+    if stream.kind == "set":
+        legal[special.unknown] = False
+        return legal
+    legal[: special.size] = False
     legal[special.end] = True
     return legal
 
@@ -207,17 +213,20 @@ def _draw_tokens(
     Args:
         owners: for each row, the number of its task and of the guidance pass.
     """
+    row_of = {owner: row for row, owner in enumerate(owners)}
     groups: dict[tuple[str, Sampling], list[int]] = {}
     for number in dict.fromkeys(number for number, _ in owners):
         task = tasks[number]
         groups.setdefault((task.stream.name, task.state.target.sampling[0]), []).append(number)
     for (name, how), numbers in groups.items():
         states = [tasks[number].state for number in numbers]
-        logits_NV = _scores(model, tasks, hidden_RD, owners, numbers)
+        logits_NV = _scores(model, tasks, hidden_RD, row_of, numbers)
         allowed_NV = torch.from_numpy(np.stack([state.allowed(legal[name]) for state in states]))
         logits_NV = logits_NV.masked_fill(~allowed_NV.to(logits_NV.device), -torch.inf)
         ids, confidence = sample_tokens(logits_NV, torch.cat([state.draw() for state in states]), how)
-        for state, identity, probability in zip(states, ids.tolist(), confidence.tolist(), strict=True):
+        sure = confidence.cpu().numpy()
+        require_numbers(sure, name)
+        for state, identity, probability in zip(states, ids.tolist(), sure.tolist(), strict=True):
             state.accept(identity, probability)
 
 
@@ -225,11 +234,10 @@ def _scores(
     model: AnyToAnyTransformer,
     tasks: Sequence[CausalTask],
     hidden_RD: torch.Tensor,
-    owners: Sequence[tuple[int, int]],
+    row_of: Mapping[tuple[int, int], int],
     numbers: Sequence[int],
 ) -> torch.Tensor:
     """The scores of tasks of one stream, the passes of each summed by their weights: (N, V)."""
-    row_of = {owner: row for row, owner in enumerate(owners)}
     most = max(len(tasks[number].samples) for number in numbers)
     total: torch.Tensor | None = None
     for turn in range(most):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fourm_runtime.batch import Int32
 from fourm_runtime.generation.plan import TargetPlan
 from fourm_runtime.generation.samples import Tokens
-from fourm_runtime.generation.sampling import draw_uniforms, sample_tokens
+from fourm_runtime.generation.sampling import draw_uniforms, require_numbers, sample_tokens
 
 
 class GridDecoding:
@@ -50,12 +50,14 @@ class GridDecoding:
         """Sample the cells of `asked`, fix as many as the step says, and go to the next step."""
         uniforms = draw_uniforms(len(self.asked), self._generator)
         drawn, confidence = sample_tokens(logits_TV, uniforms, self.target.sampling[self._step])
+        sure = confidence.cpu().numpy()
+        require_numbers(sure, self.target.stream)
         # A stable sort takes equally confident cells in the order of their positions.
         best = confidence.sort(descending=True, stable=True).indices[: self.target.counts[self._step]]
         kept = best.cpu().numpy()
         cells = self.asked[kept]
         self.ids[cells] = drawn.cpu().numpy()[kept]
-        self.confidence[cells] = confidence.cpu().numpy()[kept]
+        self.confidence[cells] = sure[kept]
         self._open[cells] = False
         self._step += 1
         self.asked = self._choose()

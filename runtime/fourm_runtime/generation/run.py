@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fourm_codecs.grammar import Automaton
+from fourm_codecs.sets import SetCodec
 from fourm_runtime.batch import Int32
 from fourm_runtime.generation.causal import (
     CausalTask,
@@ -51,7 +51,8 @@ class Produced:
     """Tokens of one generated stream.
 
     Attributes:
-        ids: (T,) local ids, in the order of the grid's cells or of the sequence.
+        ids: (T,) local ids, in the order of the grid's cells or of the sequence; the items of a set in the
+            order that its schema asks for.
         confidence: (T,) probability that the model gave to each id when it was drawn (at temperature 1,
             guidance included); 1 for ids that were given.
     """
@@ -66,7 +67,7 @@ def run_jobs(
     legal: Mapping[str, NDArray[np.bool_]] | None = None,
     method: Method = "cache",
     *,
-    grammars: Mapping[str, Automaton] | None = None,
+    sets: Mapping[str, SetCodec] | None = None,
 ) -> list[dict[str, Produced]]:
     """Generate what every job asks for.
 
@@ -75,16 +76,20 @@ def run_jobs(
         jobs: they may differ in everything.
         legal: stream name -> (V,) ids of a sequence that mean something, where not all words do.
         method: how sequences are decoded; `recompute` is for checks.
-        grammars: stream name -> what the ids of a set obey; every set that is asked for has one.
+        sets: stream name -> codec, of every set that is asked for: it is drawn under its grammar, and put
+            in its order.
 
     Returns:
         Stream name -> tokens, one mapping per job, in order.
+
+    Raises:
+        RequestError: if the scores of the model are no numbers.
     """
     training = model.training
     model.eval()
     try:
         with torch.inference_mode():
-            return _Runner(model, jobs, legal or {}, grammars or {}, method).run()
+            return _Runner(model, jobs, legal or {}, sets or {}, method).run()
     finally:
         model.train(training)
 
@@ -106,10 +111,10 @@ class _Runner:
         model: AnyToAnyTransformer,
         jobs: Sequence[Job],
         legal: Mapping[str, NDArray[np.bool_]],
-        grammars: Mapping[str, Automaton],
+        sets: Mapping[str, SetCodec],
         method: Method,
     ) -> None:
-        self._model, self._jobs, self._grammars = model, jobs, grammars
+        self._model, self._jobs, self._sets = model, jobs, sets
         self._method: Method = method
         self._known = [dict(job.shows) for job in jobs]
         self._made: list[dict[str, Produced]] = [{} for _ in jobs]
@@ -129,10 +134,19 @@ class _Runner:
             ]
             self._decode(tasks)
             for task in tasks:
-                made = Produced(task.state.ids, task.state.confidence)
+                made = self._produced(task)
                 self._made[task.job][task.plan.stream] = made
                 self._known[task.job][task.plan.stream] = Tokens.whole(made.ids)
         return self._made
+
+    def _produced(self, task: _Task) -> Produced:
+        """What a target came to. The items of a sorted set move to their places, those that were given too:
+        so the targets after it see it as they did in training."""
+        ids, confidence = task.state.ids, task.state.confidence
+        if task.plan.stream not in self._sets:
+            return Produced(ids, confidence)
+        places = self._sets[task.plan.stream].sort_places(ids.tolist())
+        return Produced(ids[places], confidence[places])
 
     def _task(self, index: int, target: TargetPlan) -> _Task:
         job, known = self._jobs[index], self._known[index]
@@ -141,11 +155,12 @@ class _Runner:
         if target.scheme != "autoregressive":
             return _Task(index, target, GridDecoding(target, generator), tuple(shows))
         stream = self._model.plan.stream(target.stream)
-        special, grammar = self._model.plan.special(stream), self._grammars.get(stream.name)
-        assert grammar is not None or stream.kind != "set", "a set is generated under its grammar"
+        special, codec = self._model.plan.special(stream), self._sets.get(stream.name)
+        assert codec is not None or stream.kind != "set", "a set is generated under its grammar"
         prefix = job.prefixes.get(target.stream)
         if prefix is not None:
             shows = [{**shown, target.stream: prefix_tokens(prefix, special)} for shown in shows]
+        grammar = None if codec is None else codec.automaton
         state = SequenceDecoding(target, special, generator, prefix, grammar)
         return _Task(index, target, state, tuple(shows))
 

@@ -9,7 +9,11 @@ Shapes: T tokens to sample, V ids of the stream.
 import hashlib
 
 import attrs
+import numpy as np
 import torch
+from numpy.typing import NDArray
+
+from fourm_schema.errors import RequestError
 
 
 @attrs.frozen
@@ -71,8 +75,24 @@ def sample_tokens(
         ids = logits.argmax(dim=-1)
     else:
         kept = keep_likely(logits, how.top_k, how.top_p)
-        ids = _invert((kept / how.temperature).softmax(dim=-1), uniforms_T.to(logits.device))
+        # Differences to the largest score: no temperature above 0 is too small to divide them by.
+        cooled = (kept - kept.amax(dim=-1, keepdim=True)) / how.temperature
+        ids = _invert(cooled.softmax(dim=-1), uniforms_T.to(logits.device))
     return ids, probabilities.gather(-1, ids[:, None]).squeeze(-1)
+
+
+def require_numbers(confidence_T: NDArray[np.floating], stream: str) -> None:
+    """Refuse what was drawn from scores that are no numbers.
+
+    Raises:
+        RequestError: if a confidence is none.
+    """
+    if np.isnan(confidence_T).any():
+        raise RequestError(
+            f"targets.{stream}",
+            "the model's scores are not finite",
+            mend="lower `guidance`; if there is none, take an earlier checkpoint: these weights are broken",
+        )
 
 
 def keep_likely(logits_TV: torch.Tensor, top_k: int = 0, top_p: float = 1.0) -> torch.Tensor:

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from fourm_codecs.base import Codec, TokenBatch, Value
 from fourm_codecs.build import build_codec
 from fourm_codecs.dense import DenseView
-from fourm_codecs.grammar import Automaton
 from fourm_codecs.sets import SetCodec
 from fourm_codecs.wordpiece import WordPieceCodec
 from fourm_runtime.batch import Int32
@@ -87,7 +86,7 @@ class Values:
                         shows[stream.name] = self._tokens(stream, value)
                 except CodecError as error:
                     where = f"request {request.index}, inputs.{name}"
-                    faults += [Fault(where, fault.what, fault.got, fault.mend) for fault in error.faults]
+                    faults += [_moved(fault, f"{stream.modality}, value 0", where) for fault in error.faults]
             jobs.append(Job(plan, shows, prefixes, request.seed, request.index))
         if faults:
             raise RequestFaults(faults)
@@ -122,13 +121,13 @@ class Values:
             found[stream.modality] = Generated(value, tokens.ids, tokens.confidence)
         return found
 
-    def grammars(self) -> dict[str, Automaton]:
-        """What the ids of each set obey: stream name -> grammar."""
+    def sets(self) -> dict[str, SetCodec]:
+        """Stream name -> codec of each set: its grammar says what may be drawn."""
         found = {}
         for stream in self.plan.streams:
             codec = self.codecs.get(stream.modality)
             if isinstance(codec, SetCodec):
-                found[stream.name] = codec.automaton
+                found[stream.name] = codec
         return found
 
     def meaningful(self) -> dict[str, NDArray[np.bool_]]:
@@ -142,3 +141,9 @@ class Values:
                 unused = words.size - words.special.size - len(words.pieces)
                 found[stream.name] = np.arange(codec.vocab_size) < codec.vocab_size - unused
         return found
+
+
+def _moved(fault: Fault, codec_place: str, where: str) -> Fault:
+    """A codec's fault in a request's words; what the codec says of the place within the value is kept."""
+    inner = fault.where.removeprefix(codec_place)
+    return attrs.evolve(fault, where=where if inner == fault.where else where + inner)

@@ -1,0 +1,358 @@
+"""What a set keeps through its tokens, against bounds that are computed here; and that the check notices."""
+
+import bisect
+import math
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fourm_codecs import strategies
+from fourm_codecs.base import Array, FieldValue, Record, TokenBatch
+from fourm_codecs.check import violations
+from fourm_codecs.sets import BoundedFields, SetCodec
+from fourm_schema.errors import CodecError
+from fourm_schema.set_fields import AngleField, AnyField, BoxField, NumberField, PointField, VectorField
+from tests.codecs.drawn_sets import CLASSES, sets
+from tests.codecs.set_validity import corners, faults_of
+from tests.codecs.signs import SIGNS, codec_of, fields
+
+
+@given(st.data())
+def test_every_declared_set_keeps_its_law(data: st.DataObject) -> None:
+    """Half a bin per number, classes and words as they are, and the same ids when encoded again."""
+    entry = data.draw(sets())
+    values = data.draw(st.lists(strategies.values(entry), max_size=3))
+    codec = codec_of(entry)
+
+    assert violations(codec, values) == []
+    assert [faults_of(entry, decoded) for decoded in codec.decode(codec.encode(values))] == [[]] * len(values)
+
+
+@given(st.data())
+def test_no_number_is_off_by_more_than_half_its_bin(data: st.DataObject) -> None:
+    """Linear, logarithmic, between given borders, round the circle; at the ends, at the borders of bins and
+    just below them. The bound is that of the declaration, not the codec's own."""
+    entry = data.draw(sets())
+    given_order = entry.model_copy(update={"order": "given"})
+    codec, value = codec_of(given_order), data.draw(strategies.values(given_order))
+    records = cast("list[dict[str, object]]", value)[: entry.max_items]
+    (decoded,) = codec.decode(codec.encode([value]))
+
+    for record, back in zip(records, decoded, strict=True):
+        for name, field in entry.fields.items():
+            assert within_half_a_bin(field, cast(FieldValue, record.get(name)), back[name])
+
+
+def within_half_a_bin(field: AnyField, value: FieldValue, back: FieldValue) -> bool:
+    """Whether a decoded field is as near as its declaration says; categories and texts are not looked at."""
+    if value is None or back is None:
+        return value is back
+    if isinstance(field, AngleField):
+        turn = 360.0 if field.unit == "degree" else math.tau
+        assert isinstance(value, float) and isinstance(back, float)
+        return abs(math.remainder(math.fmod(value, turn) - back, turn)) <= turn / field.bins / 2 * (1 + 1e-9)
+    if not isinstance(field, NumberField | PointField | VectorField | BoxField):
+        return True
+    numbers = [*value] if isinstance(value, list) else [value]
+    backs = [*back] if isinstance(back, list) else [back]
+    if isinstance(field, BoxField):
+        numbers, backs = [*corners(field, numbers)], [*corners(field, backs)]  # type: ignore[arg-type]
+    return all(near(field, float(a), float(b)) for a, b in zip(numbers, backs, strict=True))
+
+
+def near(field: NumberField | PointField | VectorField | BoxField, number: float, back: float) -> bool:
+    if isinstance(field, NumberField) and field.edges is not None:
+        clipped = min(max(number, field.edges[0]), field.edges[-1])
+        place = min(bisect.bisect_right(field.edges, clipped), len(field.edges) - 1)
+        return math.isclose(back, (field.edges[place - 1] + field.edges[place]) / 2, rel_tol=1e-12)
+    assert field.range is not None
+    low, high = field.range
+    clipped = min(max(number, low), high)
+    if isinstance(field, NumberField) and field.scale == "log":
+        return abs(math.log(clipped / back)) <= math.log(high / low) / field.bins / 2 + 1e-12
+    return abs(clipped - back) <= (high - low) / field.bins / 2 + 1e-12 * max(abs(low), abs(high))
+
+
+@given(st.data())
+def test_the_order_of_records_says_nothing_where_the_schema_gives_another(data: st.DataObject) -> None:
+    """Equal sets have equal tokens, however a file lists their records."""
+    entry = data.draw(sets().filter(lambda entry: entry.order != "given"))
+    codec, value = codec_of(entry), cast("list[object]", data.draw(strategies.values(entry)))
+    shuffled = data.draw(st.permutations(value))
+
+    assert codec.encode([shuffled]).same(codec.encode([value]))
+
+
+@pytest.mark.parametrize("name", CLASSES, ids=[ascii(name[:8]) for name in CLASSES])
+def test_a_class_keeps_its_name_to_the_code_point(name: str) -> None:
+    """Names are not normalised: two that look alike are two classes, as the schema lists them."""
+    codec = codec_of(fields(label={"type": "category", "classes": [*CLASSES]}))
+    (decoded,) = codec.decode(codec.encode([[{"label": name}]]))
+
+    assert decoded == [{"label": name}]
+    assert codec.encode([[{"label": name}]]).ids[0] == codec.encode([[{"label": CLASSES[0]}]]).ids[
+        0
+    ] + CLASSES.index(name)
+
+
+@pytest.mark.parametrize(
+    ("turn", "unit"), [(360.0, "degree"), (math.tau, "radian")], ids=["degrees", "radians"]
+)
+def test_angles_wrap(turn: float, unit: str) -> None:
+    """Just below a full turn is the first bin, and turns on either side are taken off."""
+    codec = codec_of(fields(x={"type": "angle", "bins": 8, "unit": unit}))
+    angles = [0.0, turn / 16 - 1e-9, -turn / 16 + 1e-9, turn - 1e-9, turn, -turn, 7 * turn, turn / 16 + 1e-9]
+    decoded = [codec.decode(codec.encode([[{"x": angle}]]))[0][0]["x"] for angle in angles]
+
+    assert decoded == [0.0] * 7 + [turn / 8]
+
+
+@pytest.mark.parametrize(("low", "high"), [(5e-324, 1.7e308), (1e-300, 1e-299), (0.999, 1.0)])
+def test_a_log_scale_spans_all_that_a_float_can_hold(low: float, high: float) -> None:
+    """The ratio of its ends need not be a float."""
+    codec = codec_of(fields(x={"type": "number", "range": [low, high], "scale": "log", "bins": 6}))
+    values = [[{"x": number} for number in (low, math.sqrt(low) * math.sqrt(high), high)]]
+
+    assert violations(codec, values) == []
+    assert "off by at most half a bin: x a factor of" in codec.law.describe()
+
+
+@pytest.mark.parametrize("order", ["distance_to_origin", "area"])
+def test_boxes_are_sorted_over_all_that_a_float_can_hold(order: str) -> None:
+    """Squares and areas may be no floats; items without a box are last all the same."""
+    entry = fields(box={"type": "box", "range": [0, 1e200], "bins": 4, "optional": True})
+    codec = codec_of(entry, order=order)
+    value = [{"box": None}, {"box": [1e200, 1e200, 1e200, 1e200]}, {"box": [0, 0, 1e199, 1e199]}]
+
+    assert violations(codec, [value]) == []
+    assert codec.decode(codec.encode([value]))[0][-1] == {"box": None}
+
+
+@pytest.mark.parametrize(("number", "accepted"), [(1e-3 * (1 - 1e-8), True), (0.00099, False), (-0.1, False)])
+def test_a_number_below_a_log_scale_is_not_rounding(number: float, accepted: bool) -> None:
+    """A tenth is a rounding error of a million, but not of a thousandth, where the scale begins."""
+    codec = codec_of(fields(x={"type": "number", "range": [0.001, 1e6], "scale": "log", "bins": 6}))
+    if accepted:
+        assert violations(codec, [[{"x": number}]]) == []
+    else:
+        with pytest.raises(CodecError, match=r"lies in \[0\.001, 1000000\]"):
+            codec.encode([[{"x": number}]])
+
+
+def test_a_range_wider_than_a_float_is_refused() -> None:
+    with pytest.raises(CodecError, match=r"got 4 bins of \[-1e\+308, 1e\+308\]"):
+        codec_of(fields(x={"type": "number", "range": [-1e308, 1e308], "bins": 4}))
+
+
+def test_bins_that_no_float_tells_apart_are_refused() -> None:
+    with pytest.raises(
+        CodecError, match=r"^signs, field 'x': its bins are too fine for a float to tell them apart"
+    ):
+        codec_of(fields(x={"type": "number", "range": [1e15, 1e15 + 1], "bins": 64}))
+
+
+def test_the_law_is_told_in_words() -> None:
+    assert codec_of(SIGNS).law.describe() == (
+        "decoding gives back the records, sorted by distance_to_origin, off by at most half a bin: "
+        "box 0.05 per corner, score 0.125 share; label, says as encoded"
+    )
+
+
+# Planted faults
+
+
+Records = list[dict[str, object]]
+
+
+@attrs.frozen
+class Tampered:
+    """A sound codec whose values or ids are changed on the way."""
+
+    sound: SetCodec
+    before_encode: Callable[[Records], Records] = lambda value: value
+    after_encode: Callable[[TokenBatch], TokenBatch] = lambda tokens: tokens
+    after_decode: Callable[[Records], Records] = lambda value: value
+
+    @property
+    def name(self) -> str:
+        return self.sound.name
+
+    @property
+    def modality(self) -> str:
+        return self.sound.modality
+
+    @property
+    def vocab_size(self) -> int:
+        return self.sound.vocab_size
+
+    @property
+    def token_shape(self) -> None:
+        return None
+
+    @property
+    def law(self) -> BoundedFields:
+        return self.sound.law
+
+    def encode(self, values: Sequence[object] | Array) -> TokenBatch:
+        changed = [self.before_encode([dict(r) for r in cast(Records, value)]) for value in values]
+        return self.after_encode(self.sound.encode(changed))
+
+    def decode(self, tokens: TokenBatch) -> list[list[Record]]:
+        decoded = [cast(Records, value) for value in self.sound.decode(tokens)]
+        return [cast("list[Record]", self.after_decode(value)) for value in decoded]
+
+
+def each(change: Callable[[dict[str, object]], dict[str, object]]) -> Callable[[Records], Records]:
+    return lambda value: [{**record, **change(record)} for record in value]
+
+
+def box(record: dict[str, object]) -> list[float]:
+    return cast("list[float]", record["box"])
+
+
+def next_bin(record: dict[str, object]) -> dict[str, object]:
+    score = cast("float | None", record["score"])
+    return {"score": None if score is None else score - 0.25}
+
+
+def swapped_axes(record: dict[str, object]) -> dict[str, object]:
+    x0, y0, x1, y1 = box(record)
+    return {"box": [y0, x0, y1, x1]}
+
+
+def other_convention(record: dict[str, object]) -> dict[str, object]:
+    x0, y0, x1, y1 = box(record)
+    return {"box": [x0, y0, x1 - x0, y1 - y0]}
+
+
+def next_class(record: dict[str, object]) -> dict[str, object]:
+    names = ["stop", "hot dog", "猫"]
+    return {"label": names[names.index(str(record["label"])) - 2]}
+
+
+def last_word_lost(record: dict[str, object]) -> dict[str, object]:
+    return {"says": str(record["says"]).rpartition(" ")[0]}
+
+
+def without_end(tokens: TokenBatch) -> TokenBatch:
+    return TokenBatch.of([row[:-1] for row in tokens.rows()], 200)
+
+
+CODEC = codec_of(SIGNS)
+VALUE = [
+    {"box": [0.5, 0.6, 0.8, 0.7], "label": "stop", "score": None, "says": "two dogs"},
+    {"box": [0.1, 0.3, 0.2, 0.9], "label": "猫", "score": 0.9, "says": "a red cat"},
+]
+"""The far one first: the codec writes the near one as item 0."""
+
+
+@pytest.mark.parametrize(
+    ("codec", "said"),
+    [
+        (
+            Tampered(CODEC, after_decode=each(next_bin)),
+            ["item 0, field 'score': 0.9 came back as 0.625, more than half a bin apart"],
+        ),
+        (
+            Tampered(CODEC, after_decode=each(swapped_axes)),
+            [
+                "item 0, field 'box': (0.1, 0.3, 0.2, 0.9) came back as (0.35, 0.15, 0.95, 0.25), "
+                "more than half a bin apart at x0, y0, x1, y1",
+                "item 1, field 'box': (0.5, 0.6, 0.8, 0.7) came back as (0.65, 0.55, 0.75, 0.85), "
+                "more than half a bin apart at x0, y1",
+            ],
+        ),
+        (
+            Tampered(CODEC, after_decode=each(other_convention)),
+            [
+                "it came back as no value of this set: signs, item 0, field 'box': x0 is at most x1; "
+                "got 0.15 and 0.1; this field's boxes are xyxy"
+            ],
+        ),
+        (
+            Tampered(CODEC, before_encode=each(lambda record: {"score": None})),
+            ["item 0, field 'score': 0.9 came back as None"],
+        ),
+        (
+            Tampered(CODEC, after_decode=each(lambda record: {"score": record["score"] or 0.125})),
+            ["item 1, field 'score': None came back as 0.125"],
+        ),
+        (
+            Tampered(CODEC, after_decode=lambda value: value[::-1]),
+            ["came back out of order: by distance_to_origin, item 1 belongs where item 0 is"],
+        ),
+        (Tampered(CODEC, before_encode=lambda value: value[:-1]), ["2 records came back as 1"]),
+        (
+            Tampered(CODEC, after_decode=each(next_class)),
+            [
+                "item 0, field 'label': '猫' came back as 'stop'",
+                "item 1, field 'label': 'stop' came back as 'hot dog'",
+            ],
+        ),
+        (
+            Tampered(CODEC, after_decode=each(last_word_lost)),
+            [
+                "item 0, field 'says': 'a red cat' came back as 'a red'",
+                "item 1, field 'says': 'two dogs' came back as 'two'",
+            ],
+        ),
+    ],
+    ids=[
+        "a bin too low",
+        "axes swapped",
+        "sizes for corners",
+        "an optional field dropped",
+        "an absent field made up",
+        "items in reverse",
+        "the last item lost",
+        "classes counted from one",
+        "the last word lost",
+    ],
+)
+def test_a_planted_fault_is_caught_with_an_example_that_one_can_read(
+    codec: Tampered, said: list[str]
+) -> None:
+    """A law that misses these is no law; what it says must lead to the fault."""
+    assert violations(CODEC, [VALUE]) == []
+    assert violations(codec, [VALUE]) == [f"value 0: {fault}" for fault in said]
+
+
+def test_a_codec_that_keeps_the_order_of_a_file_is_caught() -> None:
+    """Where the schema sorts, tokens that follow the file would store equal sets as different ones."""
+
+    class Unsorted(Tampered):
+        def encode(self, values: Sequence[object] | Array) -> TokenBatch:
+            return codec_of(SIGNS, order="given").encode(values)
+
+    sorted_, unsorted = (codec.encode([VALUE]).ids.tolist() for codec in (CODEC, Unsorted(CODEC)))
+
+    assert violations(Unsorted(CODEC), [VALUE]) == [
+        f"value 0: its ids {unsorted} decode to a value whose ids are {sorted_}"
+    ]
+
+
+def test_a_codec_that_moves_what_should_stay_as_given_is_caught() -> None:
+    """What stood first in the file is compared with what came back first."""
+    found = violations(Tampered(codec_of(SIGNS, order="given"), lambda value: value[::-1]), [VALUE])
+
+    assert found[1] == "value 0: item 0, field 'label': 'stop' came back as '猫'"
+
+
+def test_a_codec_that_forgets_the_end_is_caught() -> None:
+    (found,) = violations(Tampered(CODEC, after_encode=without_end), [VALUE])
+
+    assert found.startswith("value 0: its ids do not say where they end, twice the ids read [{'box': [0.15")
+
+
+def test_a_small_shift_shows_between_borders_that_lie_far_apart() -> None:
+    """The allowance for rounding is that of the arithmetic, not a share of the largest border."""
+    entry = fields(x={"type": "number", "edges": [0, 0.001, 0.002, 1e9]})
+    shifted = Tampered(codec_of(entry), after_decode=each(lambda record: {"x": 0.0015}))
+
+    assert violations(shifted, [[{"x": 0.0002}]]) == [
+        "value 0: item 0, field 'x': 0.0002 came back as 0.0015, more than half a bin apart"
+    ]
