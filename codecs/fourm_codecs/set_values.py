@@ -189,7 +189,7 @@ class BoxForm:
     convention: Literal["xyxy", "xywh", "cxcywh"]
 
     def read(self, value: object, where: str) -> list[int]:
-        x0, y0, x1, y1 = corners = self._corners(_numbers(value, 4, where))
+        x0, y0, x1, y1 = corners = self.corners(_numbers(value, 4, where))
         faults = []
         for low, high, axis, size in ((x0, x1, "x", "width"), (y0, y1, "y", "height")):
             if low > high:
@@ -214,10 +214,11 @@ class BoxForm:
         return f"{self.scale.promise()} per corner"
 
     def apart(self, value: object, back: object) -> str:
-        given, got = self._corners(_numbers(value, 4, "")), self._corners(_numbers(back, 4, ""))
+        given, got = self.corners(_numbers(value, 4, "")), self.corners(_numbers(back, 4, ""))
         return _all_apart(self.scale, CORNERS, given, got)
 
-    def _corners(self, box: Sequence[float]) -> tuple[float, float, float, float]:
+    def corners(self, box: Sequence[float]) -> tuple[float, float, float, float]:
+        """x0, y0, x1, y1 of a raw box."""
         x, y, w, h = box
         match self.convention:
             case "xyxy":

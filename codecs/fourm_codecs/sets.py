@@ -173,29 +173,45 @@ class SetCodec:
         ]
 
     def _item(self, record: object, where: str, faults: list[Fault]) -> Item | None:
+        found = self.fields(record, where, faults)
+        return tuple(found.values()) if len(found) == len(self.entry.fields) else None
+
+    def fields(
+        self, record: object, where: str, faults: list[Fault], in_part: bool = False
+    ) -> dict[str, tuple[int, ...]]:
+        """Field -> its ids, in the order they are written; what is wrong with the record joins `faults`.
+
+        Args:
+            record: one item.
+            where: which one, for the faults.
+            faults: of the whole batch.
+            in_part: a record may lack any field, and only those that it names are looked at.
+        """
         if not isinstance(record, Mapping):
             faults.append(Fault(where, "is a record {field: value}", type(record).__name__))
-            return None
-        fields = list(self.entry.fields)
+            return {}
+        known = list(self.entry.fields)
         for name in record:
-            if name not in fields:
+            if name not in known:
                 faults.append(
-                    Fault(f"{where}, field {name!r}", "is not declared", mend=nearest(str(name), fields))
+                    Fault(f"{where}, field {name!r}", "is not declared", mend=nearest(str(name), known))
                 )
-        item: list[tuple[int, ...]] = []
+        found: dict[str, tuple[int, ...]] = {}
         for production in self.automaton.productions:
-            here, value = f"{where}, field {production.name!r}", record.get(production.name)
+            name, value = production.name, record.get(production.name)
+            here = f"{where}, field {name!r}"
+            if in_part and name not in record:
+                continue
             if value is not None:
                 try:
-                    places = self._forms[production.name].read(value, here)
-                    item.append(_ids_of(production, places))
+                    found[name] = _ids_of(production, self._forms[name].read(value, here))
                 except CodecError as error:
                     faults.extend(error.faults)
             elif production.absent is not None:
-                item.append((production.absent,))
+                found[name] = (production.absent,)
             else:
                 faults.append(Fault(here, "is missing", mend="give it, or declare `optional: true`"))
-        return tuple(item) if len(item) == len(fields) else None
+        return found
 
     def _read(self, ids: Sequence[int]) -> Reading:
         spans, damage = find_items(self.automaton, ids)

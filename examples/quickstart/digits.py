@@ -1,8 +1,8 @@
-"""The handwritten digits that ship inside scikit-learn, as aligned samples of four modalities.
+"""The handwritten digits that ship inside scikit-learn, as aligned samples of eight modalities.
 
 1,797 images of 8 x 8 cells, 17 grey levels (0 to 16), from the UCI repository's "Optical Recognition of
-Handwritten Digits" (Alpaydin and Kaynak 1998). Each becomes the image, a class map of its strokes, a
-vector of measurements and a few captions that name the digit.
+Handwritten Digits" (Alpaydin and Kaynak 1998). What else a sample has is measured on its image (measures.py)
+and put into words.
 """
 
 import numpy as np
@@ -11,12 +11,19 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from sklearn.svm import SVC
 
-WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-CAPTIONS = ("the digit {}", "a handwritten {}", "this is a {}", "someone wrote {} by hand")
-BACKGROUND, CONTOUR, INK = 0, 1, 2
-INK_FROM = 8
+from measures import Image, facts, half_size, moments, parts, stroke_map
 
-Image = NDArray[np.uint8]
+WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+WEIGHTS, LEANS = ("thin", "plain", "bold"), ("leaning left", "upright", "leaning right")
+CAPTIONS = (
+    "the digit {digit}",
+    "a handwritten {digit}",
+    "a {weight} {digit}, {lean}",
+    "{lean}, {weight}: {digit}",
+)
+INK_BORDERS, SLANT_BORDERS = (0.29, 0.32), (-5.0, 1.0)
+"""Where thin ends and bold begins (mean ink), and left and right (degrees): about thirds of all digits."""
+
 Row = dict[str, object]
 
 
@@ -39,37 +46,22 @@ def sample(name: str, image: Image, digit: int) -> Row:
     return {
         "id": name,
         "digit": image,
+        "codes": image,
+        "thumb": half_size(image),
         "strokes": stroke_map(image),
-        "shape": measure(image),
-        "caption": [caption.format(WORDS[digit]) for caption in CAPTIONS],
+        "moments": moments(image),
+        "facts": facts(image),
+        "parts": parts(image),
+        "caption": captions(image, digit),
     }
 
 
-def stroke_map(image: Image) -> NDArray[np.uint8]:
-    """Cells at least half inked are ink; lighter cells that share an edge with ink are its contour."""
-    ink = image >= INK_FROM
-    ring = np.pad(ink, 1)
-    beside = ring[:-2, 1:-1] | ring[2:, 1:-1] | ring[1:-1, :-2] | ring[1:-1, 2:]
-    return np.where(ink, INK, np.where(beside, CONTOUR, BACKGROUND)).astype(np.uint8)
-
-
-def measure(image: Image) -> NDArray[np.float32]:
-    """Ink, centre, spread and slant of a digit.
-
-    Returns:
-        ink: mean grey level over the darkest one, 0 to 1; centre_row, centre_column: centre of mass, in
-        cells; height, width: standard deviation of the mass, in cells; slant: covariance of row and
-        column over the variance of rows (columns that the stroke moves per row).
-    """
-    mass = image.astype(np.float64) / image.sum()
-    row, column = np.mgrid[0:8, 0:8]
-    centre_row, centre_column = (mass * row).sum(), (mass * column).sum()
-    row_variance = (mass * (row - centre_row) ** 2).sum()
-    column_variance = (mass * (column - centre_column) ** 2).sum()
-    covariance = (mass * (row - centre_row) * (column - centre_column)).sum()
-    slant = covariance / max(row_variance, 1e-6)
-    spread = np.sqrt([row_variance, column_variance])
-    return np.array([image.mean() / 16, centre_row, centre_column, *spread, slant], dtype=np.float32)
+def captions(image: Image, digit: int) -> list[str]:
+    """Four ways to say what an image shows; two of them also say how it is written."""
+    measured = facts(image)
+    weight = WEIGHTS[int(np.searchsorted(INK_BORDERS, float(str(measured["ink"]))))]
+    lean = LEANS[int(np.searchsorted(SLANT_BORDERS, float(str(measured["slant"]))))]
+    return [caption.format(digit=WORDS[digit], weight=weight, lean=lean) for caption in CAPTIONS]
 
 
 def digit_in(caption: str) -> int | None:

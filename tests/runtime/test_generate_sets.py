@@ -154,6 +154,34 @@ def test_a_generated_set_stands_in_the_order_of_its_schema_given_items_too() -> 
     assert moved > 10
 
 
+def test_an_item_that_is_begun_is_completed_as_it_was_begun() -> None:
+    """Of each set one item has the fields that were given, whatever else the model draws."""
+    schema = schema_of([SORTED])
+    model, codec = model_of(schema, 1), codec_of(SORTED)
+    whole = AnyToAny(schema, model, {"s0": codec})
+    far, dog = {"box": [0.85, 0.85, 0.95, 0.95], "label": "cat"}, {"label": "dog"}
+    boxes = set()
+    for sample in whole.generate([{"s0": Prefix([far, dog])}] * 20, ["s0"], temperature=5.0):
+        value = cast("list[Record]", sample["s0"].value)
+        assert faults_of(SORTED, value) == []
+        assert far["box"] in [pytest.approx(record["box"]) for record in value]
+        dogs = [record for record in value if record["label"] == "dog"]
+        assert dogs
+        boxes.add(str(dogs[0]["box"]))
+    assert len(boxes) > 5
+
+
+def test_a_fault_of_a_begun_item_names_the_request() -> None:
+    """The place is that of the request; nothing is computed."""
+    schema = schema_of([SORTED])
+    whole = AnyToAny(schema, model_of(schema, 1), {"s0": codec_of(SORTED)})
+    with pytest.raises(RequestError) as caught:
+        whole.generate({"s0": Prefix([{"label": "dgo"}])}, ["s0"])
+    (fault,) = caught.value.faults
+    assert fault.where == "request 0, inputs.s0, item 0, field 'label'"
+    assert "did you mean 'dog'?" in fault.mend
+
+
 def test_no_unknown_word_is_generated() -> None:
     """It stands for any word that has no pieces: a text that holds it says nothing."""
     entry = Set.model_validate(

@@ -6,8 +6,9 @@ follow. So a row is done at its end token. A sequence with a given prefix shows 
 and the span is the rest. Only words and the end token can be drawn; the last place is kept for the end.
 
 A set is drawn under its grammar: at each step only ids with which the rest still fits its length, so that
-whatever the model says, the set is valid and ends in time. Its prefix is items that are given; which stand
-first here, whatever the order of the set.
+whatever the model says, the set is valid and ends in time. Its prefix is items that are given, which stand
+first here, whatever the order of the set; the given fields of one more item are drawn as if the model were
+sure of them.
 
 Shapes: R rows (one per sequence and guidance pass), N sequences, V ids, D width.
 """
@@ -21,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from fourm_codecs.grammar import Automaton
+from fourm_codecs.set_part import SetPart
 from fourm_runtime.batch import Int32
 from fourm_runtime.generation.plan import TargetPlan
 from fourm_runtime.generation.samples import Tokens
@@ -41,6 +43,13 @@ def open_span(special: Special) -> int:
 def prefix_tokens(ids: Int32, special: Special) -> Tokens:
     """What the encoder sees of a sequence that begins with `ids` (no end token) and goes on."""
     return Tokens.whole(np.append(ids, open_span(special)).astype(np.int32))
+
+
+def given_ids(given: SetPart | Int32 | None) -> Int32:
+    """The ids that a sequence begins with."""
+    if given is None:
+        return np.zeros(0, np.int32)
+    return np.array(given.ids if isinstance(given, SetPart) else given, np.int32)
 
 
 def legal_ids(plan: Plan, stream: Stream) -> NDArray[np.bool_]:
@@ -65,7 +74,7 @@ class SequenceDecoding:
         target: how to generate it.
         special: special ids of its vocabulary.
         generator: the randomness of this target of this request, and of nothing else.
-        prefix: ids that are given, without an end token.
+        given: ids that are given, without an end token, or the part of a set.
         grammar: what the ids of a set obey; None for a text.
     """
 
@@ -74,14 +83,15 @@ class SequenceDecoding:
         target: TargetPlan,
         special: Special,
         generator: torch.Generator,
-        prefix: Int32 | None = None,
+        given: SetPart | Int32 | None = None,
         grammar: Automaton | None = None,
     ) -> None:
         self.target, self._special, self._generator = target, special, generator
-        self._prefix = np.zeros(0, np.int32) if prefix is None else prefix
+        self._prefix = given_ids(given)
         self.budget = target.counts[0] - len(self._prefix)
         assert self.budget >= 1, "a prefix leaves room for the end token"
-        self._walk = None if grammar is None else _Walk(grammar, self._prefix)
+        part = given if isinstance(given, SetPart) else SetPart(tuple(self._prefix.tolist()))
+        self._walk = None if grammar is None else _Walk(grammar, part)
         self._drawn: list[int] = []
         self._confidence: list[float] = []
 
@@ -131,9 +141,9 @@ class SequenceDecoding:
 class _Walk:
     """Where a set stands in its grammar."""
 
-    def __init__(self, grammar: Automaton, prefix: Int32) -> None:
-        self._grammar, self._state = grammar, grammar.start
-        for identity in prefix.tolist():
+    def __init__(self, grammar: Automaton, part: SetPart) -> None:
+        self._grammar, self._part, self._state = grammar, part, grammar.start
+        for identity in part.ids:
             self.accept(identity)
 
     def accept(self, identity: int) -> None:
@@ -142,7 +152,7 @@ class _Walk:
         self._state = state
 
     def allowed(self, room: int) -> NDArray[np.bool_]:
-        return self._grammar.allowed(self._state, room)
+        return self._part.allowed(self._grammar, self._state, room)
 
 
 @attrs.frozen(eq=False)

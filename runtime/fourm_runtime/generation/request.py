@@ -33,7 +33,8 @@ class RequestFaults(RequestError):
 @attrs.frozen
 class Prefix:
     """A sequence in part, given as an input so that the rest is generated: the beginning of a text, or some
-    of the items of a set, which the result holds too.
+    of the items of a set, which the result holds too. The last of these items may lack fields: it is
+    completed.
 
     >>> Prefix("a small")
     Prefix(value='a small')

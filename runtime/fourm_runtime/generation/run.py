@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fourm_codecs.set_part import SetPart
 from fourm_codecs.sets import SetCodec
 from fourm_runtime.batch import Int32
 from fourm_runtime.generation.causal import (
@@ -18,6 +19,7 @@ from fourm_runtime.generation.causal import (
     Method,
     SequenceDecoding,
     decode_sequences,
+    given_ids,
     legal_ids,
     prefix_tokens,
 )
@@ -35,13 +37,14 @@ class Job:
     Attributes:
         plan: what to do.
         shows: stream name -> tokens that were given.
-        prefixes: stream name -> ids that a generated sequence begins with, without an end token.
+        prefixes: stream name -> ids that a generated sequence begins with, without an end token, or the
+            part of a set that is given.
         seed, index: they seed the request's randomness, with the name of each target.
     """
 
     plan: GenerationPlan
     shows: Mapping[str, Tokens]
-    prefixes: Mapping[str, Int32] = attrs.field(factory=dict)
+    prefixes: Mapping[str, Int32 | SetPart] = attrs.field(factory=dict)
     seed: int = 0
     index: int = 0
 
@@ -157,11 +160,11 @@ class _Runner:
         stream = self._model.plan.stream(target.stream)
         special, codec = self._model.plan.special(stream), self._sets.get(stream.name)
         assert codec is not None or stream.kind != "set", "a set is generated under its grammar"
-        prefix = job.prefixes.get(target.stream)
-        if prefix is not None:
+        given = job.prefixes.get(target.stream)
+        if given is not None and len(prefix := given_ids(given)):
             shows = [{**shown, target.stream: prefix_tokens(prefix, special)} for shown in shows]
         grammar = None if codec is None else codec.automaton
-        state = SequenceDecoding(target, special, generator, prefix, grammar)
+        state = SequenceDecoding(target, special, generator, given, grammar)
         return _Task(index, target, state, tuple(shows))
 
     def _decode(self, tasks: Sequence[_Task]) -> None:

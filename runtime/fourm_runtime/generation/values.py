@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fourm_codecs.base import Codec, TokenBatch, Value
 from fourm_codecs.build import build_codec
 from fourm_codecs.dense import DenseView
+from fourm_codecs.set_part import SetPart, read_part
 from fourm_codecs.sets import SetCodec
 from fourm_codecs.wordpiece import WordPieceCodec
 from fourm_runtime.batch import Int32
@@ -75,7 +76,7 @@ class Values:
         jobs = []
         for plan, request in zip(plans, requests, strict=True):
             shows: dict[str, Tokens] = {}
-            prefixes: dict[str, Int32] = {}
+            prefixes: dict[str, Int32 | SetPart] = {}
             for name, value in request.given.items():
                 stream = input_stream(self.plan, name)
                 assert stream is not None, "the request was compiled"
@@ -100,7 +101,10 @@ class Values:
     def _ids(self, stream: Stream, value: object) -> Int32:
         return self.codecs[stream.modality].encode([value]).ids.astype(np.int32)
 
-    def _prefix(self, stream: Stream, prefix: Prefix) -> Int32:
+    def _prefix(self, stream: Stream, prefix: Prefix) -> Int32 | SetPart:
+        codec = self.codecs[stream.modality]
+        if isinstance(codec, SetCodec):
+            return read_part(codec, prefix.value)
         ids = self._ids(stream, prefix.value)
         assert ids[-1] == self.plan.special(stream).end, "a sequence is encoded with its end token"
         return ids[:-1]
