@@ -16,11 +16,13 @@ def propose_values(name: str, values: Sequence[object]) -> Proposal:
 
     Args:
         name: of the column; it tells boxes from other lists.
-        values: those that are present, at least one.
+        values: those that are present.
 
     Raises:
         DataError: if no kind of modality holds them.
     """
+    if not values:
+        raise DataError(name, "never has a value")
     if all(isinstance(value, str) for value in values):
         return propose_text([[str(value)] for value in values])
     if all(isinstance(value, dict) for value in values):

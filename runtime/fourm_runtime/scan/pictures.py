@@ -83,7 +83,8 @@ class Cells:
                         array = np.asarray(upright if is_single else upright.convert("RGB"))
         # Decoders of strange files raise whatever they stumble over.
         except Exception as error:
-            raise DataError(file.name, f"is no picture that can be read: {first_line(error)}") from None
+            what = first_line(error).replace(str(file), file.name)
+            raise DataError(file.name, f"is no picture that can be read: {what}") from None
         self.palettes += is_palette
         self.is_exact &= not is_lossy
         if array is None:

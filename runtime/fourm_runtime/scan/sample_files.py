@@ -69,6 +69,8 @@ def propose_mixed(arrays: Sequence[Array]) -> Proposal:
     Raises:
         DataError: if no kind of modality holds them.
     """
+    if not arrays:
+        raise DataError("arrays", "hold no sample")
     if all(array.dtype.kind == "U" for array in arrays):
         texts = [[str(text) for text in array.reshape(-1) if text] for array in arrays if array.ndim < 2]
         if not any(texts):
@@ -97,8 +99,7 @@ def _propose_text_files(files: Sequence[Path]) -> tuple[Proposal | None, Broken]
 
 def _propose_json_files(files: Sequence[Path]) -> tuple[Proposal | None, Broken]:
     values, broken = _read(files, read_json)
-    present = [value for value in values if value is not None]
-    return propose_values(files[0].parent.name, present) if present else None, broken
+    return propose_values(files[0].parent.name, values) if values else None, broken
 
 
 _READERS: dict[str, Callable[[Sequence[Path]], tuple[Proposal | None, Broken]]] = {

@@ -48,6 +48,8 @@ def look_at_table(group: Group, folder: Path, owners: Owners) -> tuple[Findings,
     is_lines = file.suffix.lower() == ".jsonl"
     if file.suffix.lower() == ".json" and len(table.rows) == 1:
         raise DataError(group.name, "holds one object, not one per sample")
+    if not table.columns:
+        raise DataError(group.name, "has no columns")
     origin = listed((str(file.relative_to(folder)) for file in group.files), most=2)
     found = _Columns(group, table, folder, origin, owners)
     needs = []

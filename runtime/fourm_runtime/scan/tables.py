@@ -95,9 +95,12 @@ def read_json(file: Path) -> object:
     try:
         if file.stat().st_size > LARGEST_VALUE:
             raise ValueError(f"larger than {LARGEST_VALUE // 2**20} MiB")
-        return json.loads(file.read_text(encoding="utf-8-sig"))
+        value: object = json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(file.name, f"is no JSON of one sample: {first_line(error)}") from None
+    if value is None:
+        raise DataError(file.name, "is null")
+    return value
 
 
 def _head(file: Path) -> tuple[str, bool]:
