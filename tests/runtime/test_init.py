@@ -171,6 +171,15 @@ def test_codecs_that_do_not_exist_yet_are_told(tmp_path: Path) -> None:
     assert needs["small"] == ""
 
 
+def test_words_have_to_be_learned(tmp_path: Path) -> None:
+    save(tmp_path / "caption", ["a dog", "two cats, asleep"], ".txt")
+
+    assert (
+        init(tmp_path).found[0].before_training
+        == "vocabulary 'words' is learned, by: fourm codec train words"
+    )
+
+
 def test_arrays_of_one_axis_are_vectors(tmp_path: Path) -> None:
     save(tmp_path / "gps", [[48.2, 16.4], [-33.9, 151.2]])
     save(tmp_path / "long", RNG.uniform(-1, 1, (3, 40)))
@@ -235,7 +244,7 @@ def test_lists_of_objects_are_sets(tmp_path: Path) -> None:
             "centre": {"type": "point", "range": [1, 2], "optional": True},
         },
     }
-    assert "bbox is taken for xywh: some box speaks against xyxy." in said(draft, "boxes")
+    assert "The boxes in bbox are taken for xywh: some cannot be corners." in said(draft, "boxes")
     assert "is_crowd: rename it from isCrowd" in said(draft, "boxes")
 
 
@@ -301,6 +310,18 @@ def test_keys_of_json_lines_are_modalities(tmp_path: Path) -> None:
     assert entry(tmp_path, "wind_speed")["source"] == {"field": "Wind Speed"}
     assert entry(tmp_path, "says")["views"] == 2
     assert draft.ready == tmp_path / "samples.jsonl"
+
+
+def test_a_column_and_a_folder_of_one_name_are_one_modality(tmp_path: Path) -> None:
+    """Whoever has written samples.jsonl from the folders, and asks again, has no two captions."""
+    save(tmp_path / "says", ["a dog", "two cats"], ".txt")
+    lines(tmp_path, [{"says": "a dog"}, {"says": "two cats"}])
+    draft = init(tmp_path)
+
+    assert [found.name for found in draft.found] == ["says"] and draft.ready is not None
+    assert [(item.what, item.why) for item in draft.skipped] == [
+        ("says/", "a table has a column of this name, which is taken in its place")
+    ]
 
 
 def test_what_cannot_be_imported_is_not_called_ready(tmp_path: Path) -> None:
@@ -371,6 +392,39 @@ def test_how_files_may_lie(tmp_path: Path, files: list[str], names: list[str]) -
         Pictures.fromarray(NOISE[0]).save(file)
 
     assert [found.name for found in init(tmp_path).found] == names
+
+
+def test_folders_without_a_name_in_common_may_be_classes(tmp_path: Path) -> None:
+    """`cats/` and `dogs/` look like two modalities; that no name is in both is all that tells them apart."""
+    for name, number in (("cats", 0), ("dogs", 1)):
+        (tmp_path / name).mkdir()
+        Pictures.fromarray(NOISE[number]).save(tmp_path / name / f"{number}.png")
+
+    assert (
+        "# 2 names of files without their endings, 0 of them in every group. If sub-folders"
+        in init(tmp_path).yaml
+    )
+
+
+def test_a_damaged_archive_takes_no_other_with_it(tmp_path: Path) -> None:
+    np.savez(tmp_path / "part_1.npz", wind=np.zeros((4, 3)))
+    (tmp_path / "part_2.npz").write_bytes(b"no archive")
+    draft = init(tmp_path)
+
+    assert [found.name for found in draft.found] == ["wind"]
+    assert draft.before_import == ("mend part_2.npz, which cannot be read",)
+
+
+def test_tables_of_a_sub_folder_are_samples_if_they_are_many(tmp_path: Path) -> None:
+    save(tmp_path / "wind", [[0.0, 1.0]] * 9)
+    (tmp_path / "imu").mkdir()
+    for number in range(9):
+        (tmp_path / "imu" / f"walk_{number}.csv").write_text("t,x\n1,2\n3,4\n")
+    (skipped,) = init(tmp_path).skipped
+
+    assert skipped.what.startswith("imu/: walk_0.csv") and skipped.why.startswith(
+        "a table per sample is not read"
+    )
 
 
 def test_damaged_files_are_counted_and_named(tmp_path: Path) -> None:

@@ -114,6 +114,9 @@ def used(folder: Path) -> Draft | None:
     plan = resolve(schema)
     assert list(schema.modalities) == [found.name for found in draft.found]
     assert {stream.modality for stream in plan.streams} == set(schema.modalities)
+    told = ["".join((item.origin, *item.notes, *item.before_import)) for item in draft.found]
+    told += [f"{item.what}{item.why}" for item in draft.skipped]
+    assert all(text.isprintable() for text in (*told, *draft.before_import, draft.line))
     return draft
 
 

@@ -1,5 +1,6 @@
 """A folder of files -> a draft of `modalities.yaml` that loads and resolves, and what is left to do."""
 
+import itertools
 import json
 import os
 import shlex
@@ -9,8 +10,9 @@ from pathlib import Path
 
 import attrs
 
+from fourm_runtime.data.layout import word_vocabulary
 from fourm_runtime.scan.files import Group, Listing, list_files
-from fourm_runtime.scan.names import Names, is_text, listed
+from fourm_runtime.scan.names import Names, is_text, listed, plain_name, printable
 from fourm_runtime.scan.proposal import Candidate, Findings, Found, Skipped
 from fourm_runtime.scan.sample_arrays import look_at_arrays
 from fourm_runtime.scan.sample_files import look_at_files
@@ -19,14 +21,15 @@ from fourm_runtime.scan.texts import VOCABULARY, vocabulary_size
 from fourm_runtime.scan.yaml_text import write_draft
 from fourm_schema.errors import DataError, PlanError
 from fourm_schema.load import parse_schema
-from fourm_schema.plan import Plan
 from fourm_schema.resolve import require_runnable, resolve
+from fourm_schema.schema import Schema
 from fourm_schema.select import TRAINABLE_CODECS
 from fourm_schema.yaml_writer import write_yaml
 
 _RESERVED = ("id", "sample")
 """Columns that every dataset has."""
 
+_LONGEST = 1000
 _ORDER = ("image", "vector", "set", "text")
 
 Entry = dict[str, object]
@@ -86,7 +89,10 @@ def init(folder: Path | str) -> Draft:
         raise DataError(str(root), what, mend="give the folder that holds the samples")
     listing = list_files(root)
     pieces = _look(listing, root)
-    skipped = (*listing.skipped, *(item for piece in pieces for item in piece.skipped))
+    skipped = tuple(
+        Skipped(printable(item.what, _LONGEST), printable(item.why, _LONGEST))
+        for item in (*listing.skipped, *(item for piece in pieces for item in piece.skipped))
+    )
     candidates = sorted(
         (candidate for piece in pieces for candidate in piece.candidates),
         key=lambda candidate: _ORDER.index(str(candidate.proposal.entry["kind"])),
@@ -100,20 +106,20 @@ def init(folder: Path | str) -> Draft:
     named = {names.take(candidate.name): candidate for candidate in candidates}
     entries = {name: _entry(name, candidate) for name, candidate in named.items()}
     head = _head(entries, candidates)
-    needs = _codec_needs(resolve(parse_schema(write_yaml({**head, "modalities": entries}), "the draft")))
+    needs = _needs_of_codecs(parse_schema(write_yaml({**head, "modalities": entries}), "the draft"))
     found = tuple(
         Found(
             name,
             str(candidate.proposal.entry["kind"]),
-            candidate.origin,
+            printable(candidate.origin, _LONGEST),
             candidate.seen,
-            candidate.proposal.notes,
-            candidate.proposal.before,
+            tuple(printable(note, _LONGEST) for note in candidate.proposal.notes),
+            tuple(printable(need, _LONGEST) for need in candidate.proposal.before),
             needs.get(name, ""),
         )
         for name, candidate in named.items()
     )
-    before = tuple(need for piece in pieces for need in piece.needs)
+    before = tuple(printable(need, _LONGEST) for piece in pieces for need in piece.needs)
     remarks = [listing.remark, _alignment(candidates), *(f"Before the import: {need}." for need in before)]
     text = write_draft(root, head, entries, found, skipped, [remark for remark in remarks if remark])
     return Draft(root, text, found, skipped, before, _ready(pieces), _line(root, named))
@@ -123,14 +129,20 @@ def _look(listing: Listing, root: Path) -> list[Findings]:
     """Look at every group; tables first, since they may name the files of others."""
     owners = {os.path.normpath(file): group for group in listing.groups for file in group.files}
     covered: list[Group] = []
+    columns: set[str] = set()
     pieces = []
     for group in sorted(listing.groups, key=lambda group: group.kind != "table"):
         if group in covered:
+            continue
+        if group.kind in ("text", "json") and plain_name(group.name) in columns:
+            why = "a table has a column of this name, which is taken in its place"
+            pieces.append(Findings(skipped=(Skipped(f"{group.place or group.name}/", why),)))
             continue
         try:
             if group.kind == "table":
                 piece, named = look_at_table(group, root, owners)
                 covered += named
+                columns |= {plain_name(candidate.key) for candidate in piece.candidates if candidate.key}
             else:
                 piece = (look_at_arrays if group.kind in ("archive", "stack") else look_at_files)(group, root)
         except DataError as error:
@@ -158,9 +170,12 @@ def _head(entries: Mapping[str, Entry], candidates: Sequence[Candidate]) -> Entr
     return {"version": 1, "vocabularies": {VOCABULARY: {"kind": "wordpiece", "size": size}}}
 
 
-def _codec_needs(plan: Plan) -> dict[str, str]:
-    """What stands between a modality and training: a codec to be fitted, or one that does not exist yet."""
-    needs = {}
+def _needs_of_codecs(schema: Schema) -> dict[str, str]:
+    """What training needs first: something to be learned, or a codec that does not exist yet."""
+    plan, needs = resolve(schema), dict[str, str]()
+    for name, modality in schema.modalities.items():
+        if words := word_vocabulary(name, modality):
+            needs[name] = f"vocabulary {words!r} is learned, by: fourm codec train {words}"
     for stream in plan.streams:
         codec = f"codec {stream.codec!r}"
         try:
@@ -179,7 +194,12 @@ def _alignment(candidates: Sequence[Candidate]) -> str:
     if len(stems) < 2:
         return ""
     shared, every = set.intersection(*stems), set.union(*stems)
-    return f"{len(every):,} names of files without their endings, {len(shared):,} of them in every group."
+    said = f"{len(every):,} names of files without their endings, {len(shared):,} of them in every group."
+    if not any(mine & others for mine, others in itertools.combinations(stems, 2)):
+        said += (
+            " If sub-folders are classes, not modalities: put their files into one, the class into a table."
+        )
+    return said
 
 
 def _ready(pieces: Sequence[Findings]) -> Path | None:

@@ -11,6 +11,7 @@ above.
 
 import os
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Literal
 
@@ -36,6 +37,7 @@ MOST_PLACES = 24
 """Sub-folders that are still modalities; more are samples, shards or classes."""
 
 MOST_TABLES = 8
+"""Tables of a sub-folder that are still tables of samples; of more, each is a sample."""
 
 _NAMES: dict[Kind, str] = {
     "picture": "image",
@@ -100,10 +102,11 @@ def list_files(folder: Path) -> Listing:
         own = _shared_stem(file) if kind in ("table", "archive") else file.stem if kind == "stack" else ""
         found.setdefault((place, kind, ending if own else "", own), []).append(file)
     groups = []
+    tables = Counter(places[file] for file in files if KINDS.get(file.suffix.lower()) == "table")
     for (place, kind, _, own), held in sorted(found.items()):
-        if place and kind == "table" and len(held) > MOST_TABLES:
+        if place and kind == "table" and tables[place] > MOST_TABLES:
             what = f"{place}/: {listed((file.name for file in held), most=3)}"
-            skipped.append(Skipped(what, "tables of one sample each are not read; save them as .npy"))
+            skipped.append(Skipped(what, "a table per sample is not read; save its numbers as .npy"))
         else:
             groups.append(Group(kind, place, own or place or _NAMES[kind], tuple(held)))
     skipped += [Skipped(listed(names, most=3), f"not read: only {READ_HERE}") for names in unknown.values()]

@@ -6,7 +6,7 @@ from typing import Final
 
 from fourm_runtime.scan.pictures import Cells
 from fourm_runtime.scan.proposal import Proposal
-from fourm_runtime.scan.ranges import outward
+from fourm_runtime.scan.ranges import between, outward
 from fourm_schema.errors import DataError
 from fourm_schema.select import LEVELS_MOST, LEVELS_MOST_CELLS
 
@@ -157,8 +157,8 @@ def _grid(cells: Cells, is_few: bool) -> tuple[object, object, list[str], list[s
     else:
         heights, widths = [size[0] for size in cells.sizes], [size[1] for size in cells.sizes]
         note = (
-            f"{len(cells.sizes)} sizes, {min(heights)} to {max(heights)} high and {min(widths)} to "
-            f"{max(widths)} wide; {common} of {total} are {height} x {width}."
+            f"{len(cells.sizes)} sizes, {between(min(heights), max(heights))} high and "
+            f"{between(min(widths), max(widths))} wide; {common} of {total} are {height} x {width}."
         )
     shorter = sorted(min(size) for size, count in cells.sizes.items() for _ in range(count))
     # One thumbnail among photographs should not decide.

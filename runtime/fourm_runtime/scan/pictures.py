@@ -71,7 +71,7 @@ class Cells:
         """
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", Pictures.DecompressionBombWarning)
+                warnings.simplefilter("ignore")
                 with Pictures.open(file) as picture:
                     is_single, height, width = picture.mode in _SINGLE, picture.height, picture.width
                     if picture.getexif().get(0x0112) in _TURNED:

@@ -36,7 +36,8 @@ def outward(low: float, high: float) -> tuple[float, float]:
     digits = -math.floor(math.log10(step))
     below = round(math.floor(round(first / step, 6)) * step, digits)
     above = round(math.ceil(round(last / step, 6)) * step, digits)
-    return whole(min(below, first)), whole(max(above, last))
+    # What lies a rounding error beyond a step is held by the next one.
+    return whole(below if below <= first else below - step), whole(above if above >= last else above + step)
 
 
 def _step(span: float) -> float:
@@ -47,6 +48,15 @@ def _step(span: float) -> float:
 def whole(number: float) -> float:
     """A whole number without its point, where it is short enough to be read."""
     return int(number) if number.is_integer() and abs(number) < 1e9 else number
+
+
+def between(low: int, high: int) -> str:
+    """Say a span of counts.
+
+    >>> between(2, 5), between(3, 3)
+    ('2 to 5', '3')
+    """
+    return str(low) if low == high else f"{low} to {high}"
 
 
 def count_up(count: int) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from fourm_runtime.scan.names import Names, is_text, listed
 from fourm_runtime.scan.proposal import Proposal
-from fourm_runtime.scan.ranges import count_up, outward, whole
+from fourm_runtime.scan.ranges import between, count_up, outward, whole
 from fourm_runtime.scan.texts import VOCABULARY, max_tokens
 from fourm_runtime.scan.vectors import whole_bins
 from fourm_schema.class_lists import CLASS_LISTS
@@ -18,6 +18,7 @@ Field = dict[str, object]
 
 MOST_CLASSES = 100
 LONGEST_LABEL = 32
+MOST_LABEL_WORDS = 4
 MOST_CLASS_NUMBERS = 256
 _LOG_FROM = 1000
 """Positive numbers whose largest is so many times the smallest get bins of equal ratio."""
@@ -71,12 +72,15 @@ def propose_set(samples: Sequence[Sequence[Record]], one: bool = False) -> Propo
         entry["order"] = "distance_to_origin"
     entry["fields"] = fields
     if not one:
-        notes.append(f"{min(map(len, samples))} to {max(map(len, samples))} records per sample.")
+        notes.append(f"{between(min(map(len, samples)), max(map(len, samples)))} records per sample.")
     notes.append("Ranges and classes are those seen, rounded outward; a value outside is refused.")
     for name, field in fields.items():
         if field["type"] == "box":
-            evidence = "no" if field["convention"] == "xyxy" else "some"
-            notes.append(f"{name} is taken for {field['convention']}: {evidence} box speaks against xyxy.")
+            is_corners = field["convention"] == "xyxy"
+            evidence = (
+                "none speaks against it, but COCO's are xywh" if is_corners else "some cannot be corners"
+            )
+            notes.append(f"The boxes in {name} are taken for {field['convention']}: {evidence}.")
     if {"x0", "y0", "x1", "y1"} <= set(fields):
         notes.append("x0, y0, x1, y1 could be one field: box: {type: box, range: [...]}.")
     return Proposal(entry, tuple(notes), tuple(before), tuple(texts))
@@ -121,17 +125,20 @@ def is_label(strings: Sequence[str]) -> bool:
         2 <= len(different) <= MOST_CLASSES
         and 2 * len(different) <= len(strings)
         and all(0 < len(text) <= LONGEST_LABEL and is_text(text) for text in different)
+        and max(len(text.split()) for text in different) <= MOST_LABEL_WORDS
     )
 
 
-def is_constant(strings: Sequence[str]) -> bool:
-    """Whether a short string is all there is, seen too often to be chance."""
-    return len(set(strings)) == 1 and len(strings) > 3 and len(strings[0]) <= LONGEST_LABEL
+def refuse_names(strings: Sequence[str]) -> None:
+    """Refuse strings from which no words can be learned.
 
-
-def are_names(strings: Sequence[str]) -> bool:
-    """Whether strings look like names of files, addresses, dates or keys, and not like words."""
-    return sum(_NAME.fullmatch(text) is not None for text in strings) >= 0.9 * len(strings)
+    Raises:
+        DataError: if they are always the same short one, or names of files, addresses, dates or keys.
+    """
+    if len(set(strings)) == 1 and len(strings) > 3 and len(strings[0]) <= LONGEST_LABEL:
+        raise DataError("strings", f"is always {strings[0]!r}")
+    if sum(_NAME.fullmatch(text) is not None for text in strings) >= 0.9 * len(strings):
+        raise DataError("strings", "holds names, addresses or dates, not words")
 
 
 def _numbers(values: Sequence[object]) -> tuple[list[float], list[str]]:
@@ -171,10 +178,7 @@ def _string_field(strings: list[str]) -> Field:
         seen = set(strings)
         known = [name for name, names in CLASS_LISTS.items() if seen <= set(names) and len(seen) > 4]
         return {"type": "category", "classes": known[0] if known else sorted(seen)}
-    if is_constant(strings):
-        raise DataError("strings", f"is always {strings[0]!r}")
-    if are_names(strings):
-        raise DataError("strings", "holds names, addresses or dates, not words")
+    refuse_names(strings)
     return {"type": "text", "vocabulary": VOCABULARY, "max_tokens": max_tokens(strings)}
 
 

@@ -17,19 +17,20 @@ MOST_ARCHIVES = 8
 
 
 def look_at_arrays(group: Group, folder: Path) -> Findings:
-    """Look at some rows of each array.
-
-    Raises:
-        DataError: if no file can be read.
-    """
+    """Look at some rows of each array; what cannot be read is said in the findings."""
     is_stack = group.kind == "stack"
     chosen = spread(group.files, MOST_ARCHIVES)
     origin = listed((str(file.relative_to(folder)) for file in group.files), most=2)
     rows: dict[str, list[Array]] = {}
     totals: dict[str, int] = {}
     skipped: dict[str, str] = {}
+    broken: dict[str, str] = {}
     for file in chosen:
-        opened = _stack(file) if is_stack else archive_rows(file, MOST_FILES // len(chosen))
+        try:
+            opened = list(_stack(file) if is_stack else archive_rows(file, MOST_FILES // len(chosen)))
+        except DataError as error:
+            broken[str(file.relative_to(folder))] = error.faults[0].what
+            continue
         for key, array, total in opened:
             if isinstance(array, DataError):
                 skipped[key] = array.faults[0].what
@@ -53,9 +54,14 @@ def look_at_arrays(group: Group, folder: Path) -> Findings:
     needs = [f"put {origin} and the other arrays into one .npz"] if is_stack else []
     if loose and not is_stack:
         needs.append(f"take {listed(loose)} out of {origin}: no modality")
+    if broken:
+        needs.append(f"mend {listed(broken)}, which cannot be read")
     return Findings(
         tuple(candidates),
-        tuple(Skipped(f"{origin}: {listed([key])}", why) for key, why in skipped.items()),
+        (
+            *(Skipped(name, why) for name, why in broken.items()),
+            *(Skipped(f"{origin}: {listed([key])}", why) for key, why in skipped.items()),
+        ),
         group.files[0] if not is_stack and len(group.files) == 1 else None,
         tuple(needs),
     )

@@ -12,7 +12,7 @@ from fourm_runtime.scan.columns import propose_values
 from fourm_runtime.scan.files import Group, Kind
 from fourm_runtime.scan.names import listed
 from fourm_runtime.scan.proposal import Candidate, Findings, Proposal, Skipped, spread
-from fourm_runtime.scan.records import are_names, is_label, is_number, propose_set
+from fourm_runtime.scan.records import is_label, is_number, propose_set, refuse_names
 from fourm_runtime.scan.sample_files import look_at_files
 from fourm_runtime.scan.tables import Table, read_table
 from fourm_runtime.scan.vectors import propose_arrays
@@ -104,8 +104,9 @@ class _Columns:
                 self.plain.append(column)
             elif files := _files_named(self.group.files[0].parent, values):
                 self._add_files(column, files, len(values))
-            elif _are_names(values):
-                raise DataError(column, "holds names, addresses or dates, not words")
+            elif all(isinstance(value, str) for value in values):
+                refuse_names([str(value) for value in values])
+                self.add(column, values, propose_values(column, values), key=column)
             else:
                 self.add(column, values, propose_values(column, values), key=column)
         except DataError as error:
@@ -149,10 +150,15 @@ class _Columns:
         kind: Kind = "array" if files[0].suffix.lower() == ".npy" else "picture"
         found = look_at_files(Group(kind, "", name, tuple(files)), self.folder)
         (candidate,), missing = found.candidates, count - len(files)
-        before = candidate.proposal.before
+        notes, before = candidate.proposal.notes, candidate.proposal.before
         if missing:
-            before = (f"mend {missing} values of {column} that name no file", *before)
-        proposal = attrs.evolve(candidate.proposal, before=before)
+            before = (f"mend {missing} values of {listed([column])} that name no file", *before)
+        if owner is not None and len(owner.files) > len(set(files)):
+            notes = (
+                *notes,
+                f"{len(owner.files) - len(set(files)):,} files beside these are not named there.",
+            )
+        proposal = attrs.evolve(candidate.proposal, notes=notes, before=before)
         origin = f"{self.origin}: {listed([column])}"
         self.candidates.append(attrs.evolve(candidate, origin=origin, key=column, proposal=proposal))
         self.skipped += found.skipped
@@ -172,10 +178,6 @@ def _counts(column: str, values: Sequence[object]) -> bool:
         return False
     is_named = column.lower() in _COUNTERS or column.lower().endswith("_id")
     return is_named and len(set(values)) == len(values) > 1
-
-
-def _are_names(values: Sequence[object]) -> bool:
-    return all(isinstance(value, str) for value in values) and are_names([str(value) for value in values])
 
 
 def _files_named(beside: Path, values: Sequence[object]) -> list[Path]:

@@ -6,6 +6,7 @@ numbers, lists where it is JSON, and None where they are empty.
 
 import csv
 import io
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -59,31 +60,37 @@ def read_table(files: Sequence[Path]) -> Table:
     rows: list[dict[str, object]] = []
     bare: list[object] = []
     broken: list[str] = []
-    is_whole = True
-    for file in files:
-        try:
-            head, is_all = _head(file)
-            is_whole &= is_all
-            for value in _READERS[file.suffix.lower()](file, head):
-                if len(rows) + len(bare) == MOST_ROWS:
-                    is_whole = False
-                    break
-                if isinstance(value, DataError):
-                    broken.append(str(value))
-                elif isinstance(value, dict):
-                    rows.append(value)
-                else:
-                    bare.append(value)
-        except (OSError, ValueError, RecursionError, csv.Error, DataError) as error:
-            broken.append(f"{file.name}: cannot be read: {first_line(error)}")
+    cut: list[Path] = []
+    values = _values(files, broken, cut)
+    for value in itertools.islice(values, MOST_ROWS):
+        if isinstance(value, dict):
+            rows.append(value)
+        else:
+            bare.append(value)
+    is_whole = next(values, values) is values and not cut
     if rows and bare:
         broken.append(f"{len(bare)} lines are no objects")
     if not rows and not bare:
         raise DataError(files[0].name, broken[0] if broken else "has no rows")
     if files[0].suffix.lower() in (".csv", ".tsv"):
         rows = _typed(rows)
-    values = tuple(rows) or tuple({"value": value} for value in bare)
-    return Table(values, is_whole, is_bare=not rows, broken=tuple(broken))
+    held = tuple(rows) or tuple({"value": value} for value in bare)
+    return Table(held, is_whole, is_bare=not rows, broken=tuple(broken))
+
+
+def _values(files: Sequence[Path], broken: list[str], cut: list[Path]) -> Iterator[object]:
+    """The rows of some files; lines that cannot be read, and files that are too large, go into the lists."""
+    for file in files:
+        try:
+            head, is_all = _head(file)
+            cut += [] if is_all else [file]
+            for value in _READERS[file.suffix.lower()](file, head):
+                if isinstance(value, DataError):
+                    broken.append(str(value))
+                else:
+                    yield value
+        except (OSError, ValueError, RecursionError, csv.Error) as error:
+            broken.append(f"{file.name}: cannot be read: {first_line(error)}")
 
 
 def read_json(file: Path) -> object:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from fourm_runtime.scan.proposal import Proposal
+from fourm_runtime.scan.ranges import between
 from fourm_schema.special import FIRST_SENTINEL, sentinels_needed
 
 VOCABULARY = "words"
@@ -23,7 +24,7 @@ def propose_text(views: Sequence[Sequence[str]]) -> Proposal:
     texts = [text for alternatives in views for text in alternatives]
     most_words = max(map(word_count, texts))
     entry: dict[str, object] = {"kind": "text", "vocabulary": VOCABULARY, "max_tokens": max_tokens(texts)}
-    notes = [f"Texts of {min(map(word_count, texts))} to {most_words} words."]
+    notes = [f"Texts of {between(min(map(word_count, texts)), most_words)} words."]
     if most_words * 3 // 2 + 2 > MOST_TOKENS:
         entry["out_of_range"] = "clip"
         notes.append(f"Longer ones are cut after {MOST_TOKENS} tokens; raise max_tokens to keep more.")
