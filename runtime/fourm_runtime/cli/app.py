@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from fourm_runtime.cli import codec, data, evaluate, generate, schema, train
+from fourm_runtime.cli import codec, data, evaluate, generate, init, schema, train
 from fourm_runtime.cli.show import show_error
 from fourm_schema.errors import FourmError
 
@@ -45,6 +45,7 @@ def fourm(
     """Declare modalities in YAML; train one any-to-any model over all of them."""
 
 
+app.command()(init.init)
 app.command()(schema.validate)
 app.command()(schema.explain)
 app.command()(schema.plan)
