@@ -5,6 +5,8 @@ Handwritten Digits" (Alpaydin and Kaynak 1998). What else a sample has is measur
 and put into words.
 """
 
+import re
+
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
@@ -66,7 +68,8 @@ def captions(image: Image, digit: int) -> list[str]:
 
 def digit_in(caption: str) -> int | None:
     """The digit that a caption names; None if it names none or several."""
-    named = [digit for digit, word in enumerate(WORDS) if word in caption.lower().split()]
+    said = re.findall(r"\w+", caption.lower())
+    named = [digit for digit, word in enumerate(WORDS) if word in said]
     return named[0] if len(named) == 1 else None
 
 
