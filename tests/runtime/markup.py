@@ -17,22 +17,32 @@ class Reader(HTMLParser):
         self.tags: list[str] = []
         self.texts: list[str] = []
         self.attributes: list[tuple[str, str, str]] = []
+        self._goes_on = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "wbr":  # a place where a line may end, within one text
+            self._goes_on = True
+            return
         self.handle_startendtag(tag, attrs)
         if tag not in VOID:
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
+        self._goes_on = False
         self.attributes += [(tag, name, value or "") for name, value in attrs]
 
     def handle_endtag(self, tag: str) -> None:
+        self._goes_on = False
         assert self.open, f"</{tag}> closes nothing"
         assert self.open.pop() == tag, f"</{tag}> closes another tag"
 
     def handle_data(self, data: str) -> None:
-        self.texts.append(data)
+        if self._goes_on:
+            self.texts[-1] += data
+        else:
+            self.texts.append(data)
+        self._goes_on = False
 
     @property
     def text(self) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from fourm_runtime.cli import codec, data, evaluate, generate, init, schema, train
+from fourm_runtime.cli import codec, data, evaluate, generate, init, mask, schema, train
 from fourm_runtime.cli.show import show_error
 from fourm_schema.errors import FourmError
 
@@ -52,6 +52,7 @@ app.command()(schema.plan)
 app.command()(schema.schema)
 app.add_typer(data.group, name="data")
 app.add_typer(codec.group, name="codec")
+app.add_typer(mask.group, name="mask")
 app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(generate.generate)

@@ -174,6 +174,46 @@ def status(
     )
 
 
+@group.command()
+def show(
+    dataset: DatasetPath,
+    to: Annotated[Path, typer.Option("--to", metavar="FILE", help="The HTML file to write.")],
+    rows: Annotated[
+        int, typer.Option("--rows", metavar="N", min=1, max=1000, help="How many samples, from the first.")
+    ] = 8,
+    ids: Annotated[
+        str | None,
+        typer.Option(
+            "--ids", metavar="IDS", help="These samples in place of the first ones: ids or rows, with commas."
+        ),
+    ] = None,
+    version: Annotated[
+        str | None,
+        typer.Option("--version", metavar="N", help="A version number or pinned name. Default: the latest."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was drawn as JSON on stdout.")] = False,
+) -> None:
+    """Draw samples with all their modalities into one HTML page, and count their tokens.
+
+    Example:
+        fourm data show digits.lance --rows 4 --to sheet.html
+    """
+    from fourm_runtime.data.dataset import Dataset
+    from fourm_runtime.data.samples import read_samples, rows_of
+    from fourm_runtime.pictures.page import write_page
+    from fourm_runtime.pictures.sheet import sample_record, sheet_page
+
+    number = int(version) if version is not None and version.isdecimal() else version
+    opened = Dataset.open(dataset, number)
+    names = [name.strip() for name in (ids or "").split(",") if name.strip()]
+    samples = read_samples(opened, rows_of(opened, names) if names else range(min(rows, opened.rows)))
+    write_page(sheet_page(opened, samples), to)
+    if as_json:
+        show_json({"page": str(to), "samples": [sample_record(sample) for sample in samples]})
+    else:
+        print(f"{to}: {len(samples)} of {opened.rows:,} samples, {len(opened.schema.modalities)} modalities")
+
+
 def sorted_items(counts: Mapping[str, int]) -> list[tuple[str, int]]:
     """Name and count, the largest count first."""
     return sorted(counts.items(), key=lambda item: -item[1])

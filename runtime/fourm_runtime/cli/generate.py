@@ -259,20 +259,17 @@ def _write_picture(file: Path, entry: "Image", values: "NDArray[np.generic]") ->
 
     The pixels of a class map's file are its class numbers, so it can be given as an input again.
     """
-    import colorsys
-
     import numpy as np
     from PIL import Image as Pictures
 
+    from fourm_runtime.pictures.colours import class_colours
     from fourm_schema.modality import Categorical, Continuous
 
     if isinstance(entry.cell, Categorical):
         if entry.cell.class_count > 256:
             return
         picture = Pictures.fromarray(values.astype(np.uint8), mode="P")
-        # Hues a golden ratio apart: the first few classes differ most, however many there are.
-        hues = [colorsys.hsv_to_rgb(0.618 * i % 1, 0.6, 0.9 if i else 0.0) for i in range(256)]
-        picture.putpalette([int(255 * channel) for hue in hues for channel in hue])
+        picture.putpalette(class_colours(np.arange(256)).reshape(-1).tolist())
     elif entry.channels in (1, 3):
         numbers = values.astype(np.float64)
         ends = entry.cell.range if isinstance(entry.cell, Continuous) else (numbers.min(), numbers.max())

@@ -8,9 +8,11 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from fourm_codecs.values import show
 from fourm_runtime.pictures.axes import Axis, axis_of, number_label
 from fourm_runtime.pictures.colours import series_colour
 from fourm_runtime.pictures.page import Svg
+from fourm_runtime.pictures.raster import shares
 from fourm_runtime.pictures.svg import drawing, element, label
 
 WIDTH, HEIGHT = 420.0, 250.0
@@ -20,6 +22,7 @@ MOST_BARS = 160
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54.0, 10.0, 10.0, 38.0
 _LETTER = 6.2
+_BAR = 96.0
 _BUCKETS = 360
 
 Float64 = NDArray[np.float64]
@@ -136,6 +139,31 @@ def bar_chart(
         assert len(labels) == len(values), "each bar has a label"
         parts += _bar_labels([labels[k * per_bar] for k in range(len(heights))], step)
     return Svg(drawing(WIDTH, HEIGHT, *parts), alt, SHOWN_PX)
+
+
+def range_bar(number: float, low: float, high: float, named: bool = True) -> Svg:
+    """One number within its range: a bar from zero, or from the end nearer to it.
+
+    Args:
+        number: a finite number; one outside the range is drawn at its end.
+        low, high: the range.
+        named: the ends stand below the bar.
+
+    Returns:
+        the bar, for a cell of a table: the number itself stands in the next one.
+    """
+    x, origin = (_BAR * shares(np.array([number, min(max(0.0, low), high)]), low, high)).tolist()
+    left, right = min(x, origin), max(x, origin)
+    parts = [
+        element("rect", x=0, y=5, width=_BAR, height=6, rx=3, opacity=0.15),
+        element("rect", x=left, y=5, width=max(right - left, 0.5), height=6, fill=series_colour(0)),
+        element("rect", x=min(max(x - 1, 0), _BAR - 2), y=2, width=2, height=12, fill=series_colour(0)),
+    ]
+    if named:
+        parts.append(label(0, 24, show(low), 10, opacity=0.7))
+        parts.append(label(_BAR, 24, show(high), 10, "end", opacity=0.7))
+    alt = f"range {show(low)} to {show(high)}" if named else ""
+    return Svg(drawing(_BAR, 26 if named else 16, *parts), alt, int(_BAR))
 
 
 def _points(series: Series, log_x: bool, log_y: bool) -> tuple[Float64, Float64]:

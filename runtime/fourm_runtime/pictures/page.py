@@ -18,7 +18,7 @@ from xml.etree import ElementTree
 
 import attrs
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from fourm_codecs.files import write_file
 from fourm_runtime.pictures.svg import clean
@@ -215,7 +215,7 @@ def render_page(page: Page) -> str:
     """The page as HTML."""
     taken: set[str] = set()
     placed = [_place(section, 2, taken) for section in page.sections]
-    return _template().render(page=page, sections=placed)
+    return _template().render(page=page, sections=placed).lstrip()
 
 
 def write_page(page: Page, path: Path | str) -> None:
@@ -266,8 +266,13 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
         finalize=_speakable,
     )
-    environment.filters["number"] = show_number
+    environment.filters |= {"number": show_number, "breakable": _breakable}
     return environment.get_template("page.html.jinja")
+
+
+def _breakable(text: str) -> Markup:
+    """A text that may be broken after an underscore: names of numbers are long, and columns narrow."""
+    return escape(clean(text)).replace("_", Markup("_<wbr>"))
 
 
 def _speakable(value: object) -> object:
