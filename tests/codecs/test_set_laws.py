@@ -7,7 +7,7 @@ from typing import cast
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from fourm_codecs import strategies
@@ -239,7 +239,7 @@ def last_word_lost(record: dict[str, object]) -> dict[str, object]:
 
 
 def without_end(tokens: TokenBatch) -> TokenBatch:
-    return TokenBatch.of([row[:-1] for row in tokens.rows()], 200)
+    return TokenBatch.of([row[:-1] for row in tokens.rows()], CODEC.vocab_size)
 
 
 CODEC = codec_of(SIGNS)
@@ -250,75 +250,83 @@ VALUE = [
 """The far one first: the codec writes the near one as item 0."""
 
 
-@pytest.mark.parametrize(
-    ("codec", "said"),
-    [
-        (
-            Tampered(CODEC, after_decode=each(next_bin)),
-            ["item 0, field 'score': 0.9 came back as 0.625, more than half a bin apart"],
-        ),
-        (
-            Tampered(CODEC, after_decode=each(swapped_axes)),
-            [
-                "item 0, field 'box': (0.1, 0.3, 0.2, 0.9) came back as (0.35, 0.15, 0.95, 0.25), "
-                "more than half a bin apart at x0, y0, x1, y1",
-                "item 1, field 'box': (0.5, 0.6, 0.8, 0.7) came back as (0.65, 0.55, 0.75, 0.85), "
-                "more than half a bin apart at x0, y1",
-            ],
-        ),
-        (
-            Tampered(CODEC, after_decode=each(other_convention)),
-            [
-                "it came back as no value of this set: signs, item 0, field 'box': x0 is at most x1; "
-                "got 0.15 and 0.1; this field's boxes are xyxy"
-            ],
-        ),
-        (
-            Tampered(CODEC, before_encode=each(lambda record: {"score": None})),
-            ["item 0, field 'score': 0.9 came back as None"],
-        ),
-        (
-            Tampered(CODEC, after_decode=each(lambda record: {"score": record["score"] or 0.125})),
-            ["item 1, field 'score': None came back as 0.125"],
-        ),
-        (
-            Tampered(CODEC, after_decode=lambda value: value[::-1]),
-            ["came back out of order: by distance_to_origin, item 1 belongs where item 0 is"],
-        ),
-        (Tampered(CODEC, before_encode=lambda value: value[:-1]), ["2 records came back as 1"]),
-        (
-            Tampered(CODEC, after_decode=each(next_class)),
-            [
-                "item 0, field 'label': '猫' came back as 'stop'",
-                "item 1, field 'label': 'stop' came back as 'hot dog'",
-            ],
-        ),
-        (
-            Tampered(CODEC, after_decode=each(last_word_lost)),
-            [
-                "item 0, field 'says': 'a red cat' came back as 'a red'",
-                "item 1, field 'says': 'two dogs' came back as 'two'",
-            ],
-        ),
-    ],
-    ids=[
-        "a bin too low",
-        "axes swapped",
-        "sizes for corners",
-        "an optional field dropped",
-        "an absent field made up",
-        "items in reverse",
-        "the last item lost",
-        "classes counted from one",
-        "the last word lost",
-    ],
-)
+FAULTS: dict[str, tuple[Tampered, list[str]]] = {
+    "a bin too low": (
+        Tampered(CODEC, after_decode=each(next_bin)),
+        ["item 0, field 'score': 0.9 came back as 0.625, more than half a bin apart"],
+    ),
+    "axes swapped": (
+        Tampered(CODEC, after_decode=each(swapped_axes)),
+        [
+            "item 0, field 'box': (0.1, 0.3, 0.2, 0.9) came back as (0.35, 0.15, 0.95, 0.25), "
+            "more than half a bin apart at x0, y0, x1, y1",
+            "item 1, field 'box': (0.5, 0.6, 0.8, 0.7) came back as (0.65, 0.55, 0.75, 0.85), "
+            "more than half a bin apart at x0, y1",
+        ],
+    ),
+    "sizes for corners": (
+        Tampered(CODEC, after_decode=each(other_convention)),
+        [
+            "it came back as no value of this set: signs, item 0, field 'box': x0 is at most x1; "
+            "got 0.15 and 0.1; this field's boxes are xyxy"
+        ],
+    ),
+    "an optional field dropped": (
+        Tampered(CODEC, before_encode=each(lambda record: {"score": None})),
+        ["item 0, field 'score': 0.9 came back as None"],
+    ),
+    "an absent field made up": (
+        Tampered(CODEC, after_decode=each(lambda record: {"score": record["score"] or 0.125})),
+        ["item 1, field 'score': None came back as 0.125"],
+    ),
+    "items in reverse": (
+        Tampered(CODEC, after_decode=lambda value: value[::-1]),
+        ["came back out of order: by distance_to_origin, item 1 belongs where item 0 is"],
+    ),
+    "the last item lost": (
+        Tampered(CODEC, before_encode=lambda value: value[:-1]),
+        ["2 records came back as 1"],
+    ),
+    "classes counted from one": (
+        Tampered(CODEC, after_decode=each(next_class)),
+        [
+            "item 0, field 'label': '猫' came back as 'stop'",
+            "item 1, field 'label': 'stop' came back as 'hot dog'",
+        ],
+    ),
+    "the last word lost": (
+        Tampered(CODEC, after_decode=each(last_word_lost)),
+        [
+            "item 0, field 'says': 'a red cat' came back as 'a red'",
+            "item 1, field 'says': 'two dogs' came back as 'two'",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize(("codec", "said"), FAULTS.values(), ids=FAULTS)
 def test_a_planted_fault_is_caught_with_an_example_that_one_can_read(
     codec: Tampered, said: list[str]
 ) -> None:
     """A law that misses these is no law; what it says must lead to the fault."""
     assert violations(CODEC, [VALUE]) == []
     assert violations(codec, [VALUE]) == [f"value 0: {fault}" for fault in said]
+
+
+def test_drawn_values_reach_each_planted_fault() -> None:
+    """A user's codec is checked on values that the schema entry draws: they must be ones that matter."""
+    left = dict(FAULTS)
+
+    @seed(0)
+    @settings(max_examples=60, database=None, phases=[Phase.generate])
+    @given(strategies.values(CODEC.entry))
+    def find(value: object) -> None:
+        assert violations(CODEC, [value]) == []
+        for name in [name for name, (codec, _) in left.items() if violations(codec, [value])]:
+            del left[name]
+
+    find()
+    assert list(left) == []
 
 
 def test_a_codec_that_keeps_the_order_of_a_file_is_caught() -> None:

@@ -44,7 +44,7 @@ class DrawnSet:
 
 
 def draw_sets(count: int, number: int) -> list[DrawnSet]:
-    """Draw declarations and values with Hypothesis; the same number draws the same."""
+    """Draw declarations and values with Hypothesis; with one version of it the same number draws the same."""
     found: list[DrawnSet] = []
 
     @seed(number)

@@ -11,8 +11,10 @@ from fourm_runtime.generation.sampling import (
     draw_uniforms,
     keep_likely,
     request_generator,
+    require_numbers,
     sample_tokens,
 )
+from fourm_schema.errors import RequestError
 
 
 def _scores(rows: int, ids: int, seed: int = 0) -> torch.Tensor:
@@ -37,6 +39,30 @@ def test_temperature_zero_takes_the_most_likely_id() -> None:
     ids, _ = sample_tokens(logits, torch.zeros(7, dtype=torch.float64), Sampling(temperature=0.0))
 
     assert torch.equal(ids, logits.argmax(-1))
+
+
+@pytest.mark.parametrize("temperature", [5e-324, 1e-310, 1e-30])
+def test_no_temperature_above_zero_is_too_small(temperature: float) -> None:
+    """Scores over it may be no floats; their differences to the largest one still say which is likely."""
+    logits = _scores(7, 11)
+    ids, confidence = sample_tokens(logits, torch.full((7,), 0.9, dtype=torch.float64), Sampling(temperature))
+
+    assert torch.equal(ids, logits.argmax(-1))
+    require_numbers(confidence.numpy(), "digit.tokens")
+
+
+@pytest.mark.parametrize("score", [torch.nan, torch.inf])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_what_was_drawn_from_scores_that_are_no_numbers_is_told_from_the_rest(
+    score: float, temperature: float
+) -> None:
+    logits = _scores(3, 5)
+    logits[1, 2] = score
+    _, confidence = sample_tokens(logits, torch.zeros(3, dtype=torch.float64), Sampling(temperature))
+
+    with pytest.raises(RequestError, match=r"^targets\.digit\.tokens: the model's scores are not finite"):
+        require_numbers(confidence.numpy(), "digit.tokens")
+    require_numbers(confidence.numpy()[[0, 2]], "digit.tokens")
 
 
 @given(st.integers(0, 8), st.floats(0.01, 1.0), st.floats(0.0, 1.0, exclude_max=True), st.integers(0, 1000))
