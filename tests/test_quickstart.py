@@ -8,11 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
+from fourm_schema.load import load_schema
+from tests.runtime.browser import measure_page
 
 pytest.importorskip("sklearn", reason="the digits come with the extra `examples`")
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "examples" / "quickstart"
+sys.path.insert(0, str(FOLDER))  # as python does for a script
+
+import digits  # noqa: E402
+import measures  # noqa: E402
 
 
 def run_script(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -28,23 +36,51 @@ def run_script(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_three_steps_of_the_quickstart_write_a_model_a_picture_and_a_table(tmp_path: Path) -> None:
-    """The whole path, with a model too young to be right: what `make quickstart` runs cannot rot."""
-    done = run_script(
-        *("--to", str(tmp_path / "run"), "--json", "steps.total=3", "model.encoder_depth=1"),
-        *("model.decoder_depth=1", "model.dim=32"),
-    )
+@pytest.fixture(scope="module")
+def young(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """What `make quickstart` runs, with a model and a codec too young to be right."""
+    to = tmp_path_factory.mktemp("quickstart") / "run"
+    small = ("steps.total=3", "model.encoder_depth=1", "model.decoder_depth=1", "model.dim=32")
+    return to, run_script("--to", str(to), "--json", "--codec-steps", "3", *small)
+
+
+def test_three_steps_of_the_quickstart_write_figures_of_every_modality(
+    young: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    """The whole path: what a newcomer runs first cannot rot."""
+    _, done = young
 
     assert done.returncode == 0, done.stderr
-    lines = json.loads(done.stdout)
-    assert [(line["given"], line["predicted"]) for line in lines] == [
-        ("image", "caption"),
-        ("caption", "image"),
-        ("image", "strokes"),
-        ("image", "shape"),
-    ]
-    assert (tmp_path / "run" / "drawn.png").stat().st_size > 1000
+    found = json.loads(done.stdout)
+    declared = load_schema(ROOT / "modalities.yaml").modalities
+    assert len(declared) >= 8
+    assert {entry.kind for entry in declared.values()} == {"image", "vector", "set", "text"}
+    assert {line["predicted"] for line in found["lines"]} == {*declared, "image"} - {"digit"}
+    assert all(line[key] for line in found["lines"] for key in ("model", "bound", "guess"))
+    assert [one["guidance"] for one in found["steering"]] == [1.0, 2.0]
     assert "step 3 of 3" in done.stderr
+
+
+def test_even_a_young_model_writes_only_valid_sets(
+    young: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    """The grammar sees to it, not the training."""
+    valid, sets = json.loads(young[1].stdout)["valid"]
+
+    assert valid == sets == 4 * 360
+
+
+def test_the_report_is_one_page_that_a_phone_can_show(
+    young: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    """Looked at by a real browser: every picture is there, nothing is wider than the screen."""
+    measured = measure_page(young[0] / "report.html", width=390)
+
+    assert measured.scroll_width <= measured.width
+    assert measured.images > 100 and not measured.broken_images
+    assert not measured.errors and not measured.requests
+    for heading in ("Figures", "Drawn from captions", "Steered by the record", "Loss", "Codebook", "Masks"):
+        assert f"H2 {heading}" in measured.headings
 
 
 def test_a_wrong_override_ends_with_its_mend_and_without_a_traceback(tmp_path: Path) -> None:
@@ -66,37 +102,49 @@ def test_a_folder_of_other_files_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "thesis.txt").exists()
 
 
-def test_measurements_and_strokes_of_a_digit_are_what_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bar of full ink in one column: no width, no slant, ink with a contour on both sides."""
-    monkeypatch.syspath_prepend(str(FOLDER))
-    import digits
-
-    bar = np.zeros((8, 8), dtype=np.uint8)
-    bar[:, 3] = 16
-    ink, centre_row, centre_column, height, width, slant = digits.measure(bar).tolist()
-
-    assert (ink, centre_row, centre_column, width, slant) == pytest.approx((1 / 8, 3.5, 3.0, 0.0, 0.0))
-    assert height == pytest.approx(np.std(np.arange(8)))
-    assert digits.stroke_map(bar)[0].tolist() == [0, 0, 1, 2, 1, 0, 0, 0]
+def bar() -> NDArray[np.uint8]:
+    """A bar of full ink in one column."""
+    image = np.zeros((8, 8), dtype=np.uint8)
+    image[:, 3] = 16
+    return image
 
 
-def test_a_caption_names_one_digit_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_measurements_of_a_bar_are_those_of_a_bar() -> None:
+    """One column: no spread sideways, no slant, no hole; contour on both sides."""
+    moments = measures.moments(bar()).tolist()
+    facts = measures.facts(bar())
+
+    assert moments == pytest.approx([3.5, 3.0, np.std(np.arange(8)), 0.0, 0.0, 0.0], abs=1e-6)
+    assert facts == {
+        "ink": 1 / 8, "slant": pytest.approx(0), "width": pytest.approx(0.9),
+        "height": pytest.approx(7.2), "holes": "none",
+    }  # fmt: skip
+    assert measures.stroke_map(bar())[0].tolist() == [0, 0, 1, 2, 1, 0, 0, 0]
+    assert measures.half_size(bar())[0].tolist() == [0, 8, 0, 0]
+    assert measures.parts(bar()) == [{"kind": "ink", "box": [3, 0, 4, 8], "mass": 8.0}]
+
+
+def test_a_ring_has_a_hole_and_what_leans_right_has_its_top_there() -> None:
+    """Parts are found where they are; the sign of the slant is that of handwriting."""
+    ring = np.zeros((8, 8), dtype=np.uint8)
+    ring[2:6, 2:6] = 16
+    ring[3:5, 3:5] = 0
+    assert measures.parts(ring)[1] == {"kind": "hole", "box": [3, 3, 5, 5], "mass": 4.0}
+    assert measures.facts(ring)["holes"] == "one"
+    leaning = (16 * np.eye(8)[::-1]).astype(np.uint8)
+    assert measures.facts(leaning)["slant"] == pytest.approx(45)
+
+
+def test_a_caption_names_one_digit_or_none() -> None:
     """A model that says two digits has not answered."""
-    monkeypatch.syspath_prepend(str(FOLDER))
-    import digits
-
     assert digits.digit_in("a handwritten Three") == 3
+    assert digits.digit_in("a thin seven, leaning left") == 7
     assert digits.digit_in("a handwritten") is None
     assert digits.digit_in("one or two") is None
 
 
-def test_the_split_keeps_the_share_of_every_digit_and_no_digit_is_on_both_sides(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_split_keeps_the_share_of_every_digit_and_no_digit_is_on_both_sides() -> None:
     """Figures on held-out digits mean nothing otherwise."""
-    monkeypatch.syspath_prepend(str(FOLDER))
-    import digits
-
     train, held, labels = digits.load_splits()
 
     assert (len(train), len(held)) == (1437, 360)

@@ -11,13 +11,14 @@ from digits import CAPTIONS, WORDS, Row, digit_in
 from fourm_codecs.base import Codec
 from fourm_codecs.sets import SetCodec
 from fourm_runtime.any_to_any import AnyToAny
+from fourm_runtime.generation.request import Target
 from fourm_runtime.generation.values import Generated
 from fourm_runtime.scores import Score, score_values, usual_value
 from measures import Image
 
 DRAWN_PER_DIGIT = 20
 GUIDANCE = 2.0
-GRID_STEPS = 16
+THUMB_STEPS, DIGIT_STEPS = 8, 12
 AT_A_TIME = 120
 
 Made = dict[str, Generated]
@@ -118,8 +119,9 @@ def _named(
     model: AnyToAny, made: Sequence[Made], rows: Sequence[Row], digits: NDArray[np.int64]
 ) -> list[Line]:
     named = [digit_in(str(one["caption"].value)) for one in made]
-    kept = [digit_in(str(text)) for text in kept_by(model.codecs["caption"], [row["caption"] for row in rows])]
-    right, bound = (share(np.array(digits_found) == digits) for digits_found in (named, kept))
+    texts = kept_by(model.codecs["caption"], [row["caption"] for row in rows])
+    kept = [digit_in(str(text)) for text in texts]
+    right, bound = (share(np.array(found) == digits) for found in (named, kept))
     return [Line("image", "caption", "names the right digit", right, bound, "10.0 %")]
 
 
@@ -152,11 +154,17 @@ def draw_digits(model: AnyToAny, seed: int) -> list[list[Image]]:
         for word in WORDS
         for draw in range(DRAWN_PER_DIGIT)
     ]
-    made = model.generate(
-        asked, ["digit"], scheme="roar", steps=GRID_STEPS, guidance=GUIDANCE, seed=seed, batch_size=AT_A_TIME
-    )
+    made = model.generate(asked, drawing(GUIDANCE), seed=seed, batch_size=AT_A_TIME)
     images = [image_of(one["digit"]) for one in made]
     return [images[start : start + DRAWN_PER_DIGIT] for start in range(0, len(images), DRAWN_PER_DIGIT)]
+
+
+def drawing(guidance: float) -> list[Target]:
+    """How a digit is drawn: at half its size first, then as it is."""
+    return [
+        Target("thumb", scheme="roar", steps=THUMB_STEPS, guidance=guidance),
+        Target("digit", scheme="roar", steps=DIGIT_STEPS, guidance=guidance),
+    ]
 
 
 def image_of(made: Generated) -> Image:

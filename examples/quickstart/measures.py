@@ -34,7 +34,8 @@ class Part(TypedDict):
 
 def half_size(image: Image) -> Image:
     """Each 2 x 2 cells as their mean, rounded to a level."""
-    return np.rint(image.reshape(4, 2, 4, 2).mean(axis=(1, 3))).astype(np.uint8)
+    means = np.asarray(image.reshape(4, 2, 4, 2).mean(axis=(1, 3)), np.float64)
+    return np.rint(means).astype(np.uint8)
 
 
 def stroke_map(image: Image) -> NDArray[np.uint8]:

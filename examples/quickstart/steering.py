@@ -8,10 +8,10 @@ from scipy.stats import spearmanr
 from sklearn.svm import SVC
 
 from digits import CAPTIONS, WORDS, Row
-from evaluation import AT_A_TIME, GRID_STEPS, image_of
+from evaluation import AT_A_TIME, drawing, image_of
 from fourm_runtime.any_to_any import AnyToAny
-from fourm_runtime.generation.request import Prefix, Target
-from measures import Image, facts
+from fourm_runtime.generation.request import Prefix
+from measures import DARKEST, Image, facts
 
 QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
 DRAWS = 4
@@ -36,11 +36,17 @@ class Steered:
     correlation: float
     right: float
 
+    def mean_ink(self) -> list[float]:
+        """Mean ink of the images of each level, 0 to 1."""
+        inks = np.array([[np.mean(draws) for draws in levels] for levels in self.images]) / DARKEST
+        return [float(ink) for ink in inks.mean(axis=0)]
+
 
 def steer(model: AnyToAny, rows: Sequence[Row], judge: SVC, seed: int) -> list[Steered]:
     """Draw every digit in five amounts of ink, without guidance and with it.
 
-    The record is given in part: the model first completes it (slant, extents, holes), then draws.
+    The record is given in part: the model first completes it (slant, extents, holes), then draws the digit at
+    half its size, then as it is.
 
     Args:
         model: the trained model.
@@ -58,8 +64,7 @@ def steer(model: AnyToAny, rows: Sequence[Row], judge: SVC, seed: int) -> list[S
     ]
     found = []
     for guidance in GUIDANCES:
-        picture = Target("digit", scheme="roar", steps=GRID_STEPS, guidance=guidance)
-        made = model.generate(asked, ["facts", picture], seed=seed, batch_size=AT_A_TIME)
+        made = model.generate(asked, ["facts", *drawing(guidance)], seed=seed, batch_size=AT_A_TIME)
         images = np.stack([image_of(one["digit"]) for one in made])
         grid = images.reshape(len(WORDS), len(levels), DRAWS, 8, 8)
         wanted = np.broadcast_to(np.array(levels)[None, :, None], grid.shape[:3]).reshape(-1)
@@ -67,5 +72,7 @@ def steer(model: AnyToAny, rows: Sequence[Row], judge: SVC, seed: int) -> list[S
         digits = np.repeat(np.arange(len(WORDS)), len(levels) * DRAWS)
         right = float((judge.predict(images.reshape(len(images), -1)) == digits).mean())
         rank = float(spearmanr(wanted, measured).statistic)
-        found.append(Steered(guidance, levels, [[[*draws] for draws in level] for level in grid], rank, right))
+        found.append(
+            Steered(guidance, levels, [[[*draws] for draws in level] for level in grid], rank, right)
+        )
     return found
