@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fourm_runtime.data.samples import read_samples
 from fourm_runtime.pictures.curves import Series, bar_chart, line_chart
+from fourm_runtime.pictures.mask_page import draw_sample_masks, mask_page
 from fourm_runtime.pictures.page import (
     Figure,
     Gallery,
@@ -18,7 +20,10 @@ from fourm_runtime.pictures.page import (
     write_page,
 )
 from fourm_runtime.pictures.raster import png_of
+from fourm_runtime.pictures.sheet import sheet_page
+from fourm_runtime.training.recipe import Recipe
 from tests.runtime.browser import measure_page
+from tests.runtime.data_samples import encoded
 
 WORD = "x" * 300
 
@@ -40,16 +45,30 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("width", [390, 1200])
-def test_a_page_fits_its_window_and_needs_nothing_else(page: Path, width: int) -> None:
+def test_a_page_fits_a_phone_and_needs_nothing_else(page: Path) -> None:
     """A page that scrolls sideways is not read on a phone; one with a request is not read on a train."""
-    seen = measure_page(page, width)
+    seen = measure_page(page, width=390)
 
-    assert seen.width == width
-    assert seen.scroll_width <= width
+    assert seen.width == 390
+    assert seen.scroll_width <= 390
     assert seen.images == 20
     assert (seen.broken_images, seen.without_alt, seen.requests, seen.errors) == ((), 0, (), ())
     assert seen.headings == ("H1 wide", "H2 Words", f"H3 {WORD}", "H2 Pictures")
+
+
+def test_samples_and_masks_fit_a_phone(tmp_path: Path) -> None:
+    """What the verbs write is read where people are."""
+    dataset, _ = encoded(tmp_path / "few.lance", count=6, rows_per_fragment=6)
+    recipe = Recipe.model_validate({"steps": {"total": 1, "samples_per_step": 1}})
+    masks = draw_sample_masks(dataset, recipe, row=1, draws=8)
+    write_page(mask_page(dataset, masks), tmp_path / "mask.html")
+    write_page(sheet_page(dataset, read_samples(dataset, range(6))), tmp_path / "sheet.html")
+
+    for name, headings in (("mask", ("Masks", "Mixture", "Sample")), ("sheet", ("Samples", "Modalities"))):
+        seen = measure_page(tmp_path / f"{name}.html", width=390)
+        assert seen.scroll_width <= 390
+        assert (seen.broken_images, seen.without_alt, seen.requests, seen.errors) == ((), 0, (), ())
+        assert {f"H2 {heading}" for heading in headings} <= set(seen.headings)
 
 
 def test_the_measure_sees_what_is_wrong(tmp_path: Path) -> None:

@@ -77,6 +77,25 @@ def test_ticks_are_round_numbers() -> None:
     assert axis_of(np.array([0.3, 9.0]), log=True).ticks == (0.5, 1.0, 2.0, 5.0)
 
 
+@pytest.mark.parametrize(
+    ("ys", "log_y", "shares"),
+    [
+        ([0.0, 0.25, 1.0], False, [0, 0.25, 1]),
+        ([1.0, 10.0, 10_000.0], True, [0, 0.25, 1]),
+        ([-8, 0, 8], False, [0, 0.5, 1]),
+    ],
+)
+def test_points_lie_where_the_axes_say(ys: list[float], log_y: bool, shares: list[float]) -> None:
+    """Equal steps, or on a log axis equal ratios, are equally far apart; more is higher."""
+    places = marks(tree_of(line_chart([Series("loss", [0.0, 0.5, 1.0], ys)], "loss", log_y=log_y)))
+    xs, heights = [x for x, _ in places], [-y for _, y in places]
+
+    assert xs[1] - xs[0] == pytest.approx(xs[2] - xs[1], abs=0.2)  # places are written to a tenth
+    reach = heights[2] - heights[0]
+    assert reach > HEIGHT / 2
+    assert [(height - heights[0]) / reach for height in heights] == pytest.approx(shares, abs=0.002)
+
+
 def test_a_gap_breaks_the_line() -> None:
     """A loss that was not measured is not a loss in between."""
     root = tree_of(line_chart([Series("loss", range(5), [3.0, 2.0, math.nan, 1.0, 0.5])], "loss"))

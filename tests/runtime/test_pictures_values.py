@@ -194,6 +194,14 @@ def test_items_are_numbered_and_coloured_by_their_class() -> None:
     assert list(block.blocks[1].rows) == [["1", "0.5, 0.5", MARKUP], ["2", "0, 1", "cat"]]
 
 
+def test_a_crowd_is_numbered_only() -> None:
+    """The names of forty boxes on one another cannot be read; the table has them."""
+    entry = records({"at": {"type": "point"}, "label": {"type": "category", "classes": ["cat"]}})
+    (scene,) = drawings(draw_value(entry, [{"at": [0.5, 0.5], "label": "cat"}] * 9))
+
+    assert [text.text for text in tree_of(scene).iter(f"{SVG}text")] == [str(n) for n in range(1, 10)]
+
+
 def test_a_single_record_is_a_list_of_its_fields() -> None:
     fields = {
         "hour": {"type": "number", "range": [0, 24], "unit": "h"},

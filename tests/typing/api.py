@@ -10,6 +10,10 @@ from fourm_codecs.vocabulary import WordVocabulary
 from fourm_runtime.any_to_any import AnyToAny
 from fourm_runtime.data.dataset import Dataset
 from fourm_runtime.data.ingest import read_rows
+from fourm_runtime.data.samples import read_samples
+from fourm_runtime.pictures.curves import Series, line_chart
+from fourm_runtime.pictures.page import Figure, Gallery, GalleryRow, Page, Section, Table, Tile, write_page
+from fourm_runtime.pictures.values import draw_value
 from fourm_runtime.training.evaluate import evaluate_checkpoint
 from fourm_runtime.training.recipe import Recipe, load_recipe
 from fourm_runtime.training.trainer import train
@@ -52,6 +56,18 @@ def learn(folder: Path, samples: Dataset) -> float:
     recipe: Recipe = load_recipe(folder / "train.yaml", ("steps.total=10",))
     run = train(recipe, samples.schema, samples, folder / "run")
     return evaluate_checkpoint(run.run, samples.path).loss
+
+
+def report(samples: Dataset, losses: list[float], file: Path) -> None:
+    entry = samples.schema.modalities["digit"]
+    tiles = [
+        Tile(draw_value(entry, each.values["digit"], "digit"), each.name)
+        for each in read_samples(samples, [0, 1])
+    ]
+    chart = line_chart([Series("loss", range(len(losses)), losses)], "loss by step", x_label="step")
+    table = Table(["steps", "loss", "note"], [[len(losses), losses[-1], None]])
+    sections = [Section("Digits", [Gallery([GalleryRow(tiles)])]), Section("Loss", [Figure(chart), table])]
+    write_page(Page("A run", sections), file)
 
 
 def predict(run: Path) -> tuple[str, float]:

@@ -121,8 +121,13 @@ def _legend(cell: Categorical, classes: NDArray[np.int64]) -> Legend:
     names = cell.class_names
     colours = _class_pixels(cell, found)
     entries = [
-        (f"{names[found[k]]} {counts[k] / classes.size:.0%}", hex_colour(colours[k])) for k in order.tolist()
+        (f"{names[found[k]]} {_percent(float(counts[k]) / classes.size)}", hex_colour(colours[k]))
+        for k in order.tolist()
     ]
     if len(found) > MOST_CLASSES:
         entries.append((f"{len(found) - MOST_CLASSES} more", "transparent"))
     return Legend(entries)
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if share >= 0.005 else "<1%"

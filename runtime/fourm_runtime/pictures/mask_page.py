@@ -19,8 +19,8 @@ from fourm_runtime.training.recipe import Recipe
 HOW_TO_READ = (
     "Each column is one epoch: the same sample, masked anew. Each row is a stream. Below each picture stand "
     "the tokens that the encoder sees and those that the decoder predicts, each of what was drawn for the "
-    "stream. It can use fewer: a cell is shown or predicted, not both, and a sequence has only the tokens "
-    "it has.\n\n"
+    "stream. It can use fewer: a cell is shown or predicted, not both, a sequence has only the tokens it "
+    "has, and the sentinel that begins what is predicted counts, but is given.\n\n"
     "The sentinels of a sequence are numbered: one stands where a hidden run was, and opens it in what is "
     "predicted; one more ends that."
 )

@@ -30,6 +30,9 @@ from fourm_schema.set_fields import (
 MOST_ROWS = 50
 """Records that the table shows; the others are counted."""
 
+MOST_NAMED = 8
+"""Items whose names stand in the scene; of more, only the numbers, which lead to the table."""
+
 SIDE_PX = 240
 """Longer side of the scene where there is no picture to draw on."""
 
@@ -121,10 +124,10 @@ def _scene(entry: Set, items: Sequence[Item], name: str, backdrop: Png | None) -
         parts = [element("image", href=backdrop.url, width=width, height=height, **how)]
     for number, item in enumerate(items):
         colour, said = _look(entry, number, item)
+        words = f"{number + 1}{said}" if len(items) <= MOST_NAMED else str(number + 1)
         for left, top, right, bottom in _places(entry, item):
-            parts += _marked(
-                (left * width, top * height, right * width, bottom * height), colour, f"{number + 1}{said}"
-            )
+            corners = (left * width, top * height, right * width, bottom * height)
+            parts += _marked(corners, colour, words)
     count = f"{len(items)} {'record' if len(items) == 1 else 'records'}"
     return Svg(drawing(width, height, *parts), f"{name or 'set'}: where {count} lie", round(width))
 
