@@ -23,6 +23,7 @@ class Architecture:
         registers: learned tokens put before each sample's encoder tokens.
         tie_head: the output head is the decoder's input table.
         share_stream_embedding: encoder and decoder use one stream-embedding table.
+        stored_positions: the sin-cos positions are those of the checkpoint, bit for bit, not computed anew.
     """
 
     dim: int
@@ -40,6 +41,7 @@ class Architecture:
     registers: int = 0
     tie_head: bool = True
     share_stream_embedding: bool = True
+    stored_positions: bool = False
 
     def __attrs_post_init__(self) -> None:
         if self.dim % self.heads or self.dim % 4:

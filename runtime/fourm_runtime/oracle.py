@@ -231,8 +231,7 @@ def _embed_target(model: AnyToAnyTransformer, padded: Padded) -> Tensor:
 
 def _span_of(table: Tensor, model: AnyToAnyTransformer, stream: Stream) -> Tensor:
     """The rows of a vocabulary table that belong to a stream's ids, (V, D)."""
-    assert stream.vocabulary is not None
-    span = model.allocation.tokens[stream.vocabulary]
+    span = model.allocation.token_span(stream)
     return table[span.start : span.stop]
 
 
@@ -242,9 +241,11 @@ def _stream_row(model: AnyToAnyTransformer, table: Tensor, stream: Stream) -> Te
 
 def _positions(model: AnyToAnyTransformer, placed: Placed, side: SideTables) -> Tensor:
     """Position embeddings of a stream's tokens, (T, D)."""
-    stream = placed.stream
+    stream, positions = placed.stream, placed.positions
+    if side is model.tables.decoder:
+        positions = positions * (positions < stream.target_ranks)
     if stream.positions == "learned-1d":
         span = model.allocation.learned_positions[stream.name]
-        return side.learned_positions[span.start : span.stop][placed.positions]
+        return side.learned_positions[span.start : span.stop][positions]
     start = model.allocation.position_offset(stream)
-    return model.tables.fixed_positions[start + placed.positions].to(side.tokens.dtype)
+    return model.tables.fixed_positions[start + positions].to(side.tokens.dtype)

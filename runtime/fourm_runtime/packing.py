@@ -195,10 +195,18 @@ def _lay(
     return _Tokens(
         samples=samples[order],
         stream_index=joined([np.full(sel.size, plan.index(s.name), np.int32) for s, sel in pairs])[order],
-        positions=joined([sel.positions + allocation.position_offset(s) for s, sel in pairs])[order],
+        positions=joined([_positions(stream, sel, allocation, target) for stream, sel in pairs])[order],
         ids=joined([sel.ids for _, sel in pairs])[order],
         rows=joined([_rows(stream, selection, allocation, target) for stream, selection in pairs])[order],
     )
+
+
+def _positions(stream: Stream, selection: Selection, allocation: Allocation, target: bool) -> Int32:
+    """Rows of the position tables."""
+    ranks = selection.positions
+    if target:
+        ranks = np.where(ranks < stream.target_ranks, ranks, 0)
+    return (ranks + allocation.position_offset(stream)).astype(np.int32)
 
 
 def _rows(stream: Stream, selection: Selection, allocation: Allocation, target: bool) -> Int32:

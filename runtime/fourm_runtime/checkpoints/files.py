@@ -14,15 +14,19 @@ from typing import Protocol, TypeVar, cast
 import cattrs
 import torch
 from cattrs import BaseValidationError, Converter, transform_error
+from cattrs.gen import make_dict_unstructure_fn, override
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from fourm_schema.errors import CheckpointError
+from fourm_schema.plan import Stream
 
 T = TypeVar("T")
 
 _PICKLES = (b"PK\x03\x04", b"\x80")
 """How files of `torch.save` begin: a zip archive now, a bare pickle before torch 1.6."""
+
+_LATER_FIELDS = ("row_space", "position_rows", "target_positions", "aliases")
 
 _MEND = "restore the checkpoint, or use another one"
 
@@ -42,6 +46,9 @@ def _converter() -> Converter:
     for kind, accepted in ((int, ()), (str, ()), (bool, ()), (float, (int,))):
         exact(kind, *accepted)
     converter.register_structure_hook_func(lambda kind: kind is object, lambda value, _: value)
+    # Records that later releases gave a field are written, and hashed, as before where it is left out.
+    left_out = {name: override(omit_if_default=True) for name in _LATER_FIELDS}
+    converter.register_unstructure_hook(Stream, make_dict_unstructure_fn(Stream, converter, **left_out))
     return converter
 
 

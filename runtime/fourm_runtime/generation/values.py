@@ -15,7 +15,7 @@ from fourm_codecs.dense import DenseView
 from fourm_codecs.grammar import Automaton
 from fourm_codecs.sets import SetCodec
 from fourm_codecs.wordpiece import WordPieceCodec
-from fourm_runtime.batch import Int32
+from fourm_runtime.batch import Float32, Int32
 from fourm_runtime.generation.plan import GenerationPlan
 from fourm_runtime.generation.request import Prefix, Request, RequestFaults, input_stream
 from fourm_runtime.generation.run import Job, Produced
@@ -94,9 +94,23 @@ class Values:
         return jobs
 
     def _tokens(self, stream: Stream, value: object) -> Tokens:
+        if stream.is_dense and stream.layout == "sequence":
+            return Tokens.dense(self._vectors(stream, value))
         if stream.is_dense:
             return Tokens.dense(self._views[stream.name].encode([value])[0])
         return Tokens.whole(self._ids(stream, value))
+
+    def _vectors(self, stream: Stream, value: object) -> Float32:
+        """A sequence of vectors: (L, C), L >= 1."""
+        if not isinstance(value, list | tuple | np.ndarray) or not 0 < len(value) <= stream.length:
+            raise CodecError(
+                stream.modality,
+                f"a value is a sequence of 1 to {stream.length} vectors of {stream.dense_dim} numbers",
+                got=f"{len(value)} of them"
+                if isinstance(value, list | tuple | np.ndarray)
+                else str(type(value)),
+            )
+        return self._views[stream.name].encode(value)[:, 0]
 
     def _ids(self, stream: Stream, value: object) -> Int32:
         return self.codecs[stream.modality].encode([value]).ids.astype(np.int32)
