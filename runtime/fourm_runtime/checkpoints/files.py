@@ -185,7 +185,7 @@ def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     Raises:
         CheckpointError: if the file is missing, truncated, or of another format.
     """
-    with _open(path) as file:
+    with open_tensors(path) as file:
         return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  (no mapping)
 
 
@@ -195,18 +195,22 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     Raises:
         CheckpointError: if the file is missing, truncated, or of another format.
     """
-    with _open(path) as file:
+    with open_tensors(path) as file:
         return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  (no mapping)
 
 
 class _Slice(Protocol):
     def get_shape(self) -> list[int]: ...
 
+    def get_dtype(self) -> str: ...
 
-class _TensorFile(Protocol):
+
+class TensorFile(Protocol):
     """What is used of safetensors' `safe_open`, which is not typed."""
 
     def keys(self) -> list[str]: ...
+
+    def metadata(self) -> dict[str, str] | None: ...
 
     def get_slice(self, name: str) -> _Slice: ...
 
@@ -214,10 +218,15 @@ class _TensorFile(Protocol):
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[_TensorFile]:
+def open_tensors(path: Path) -> Iterator[TensorFile]:
+    """Open a safetensors file to read it tensor by tensor.
+
+    Raises:
+        CheckpointError: if the file is missing, truncated, or of another format.
+    """
     try:
         with safe_open(path, framework="pt") as file:
-            yield cast(_TensorFile, file)
+            yield cast(TensorFile, file)
     except FileNotFoundError:
         raise CheckpointError(str(path), "is missing", mend=_MEND) from None
     except (SafetensorError, OSError) as error:
