@@ -23,6 +23,8 @@ class Architecture:
         registers: learned tokens put before each sample's encoder tokens.
         tie_head: the output head is the decoder's input table.
         share_stream_embedding: encoder and decoder use one stream-embedding table.
+        decoder_streams_apart: in the decoder's self-attention a token sees its own stream only; else also the
+            sample's streams before it in the plan (4M's `decoder_sep_mask` is False).
         stored_positions: the sin-cos positions are those of the checkpoint, bit for bit, not computed anew.
     """
 
@@ -41,6 +43,7 @@ class Architecture:
     registers: int = 0
     tie_head: bool = True
     share_stream_embedding: bool = True
+    decoder_streams_apart: bool = True
     stored_positions: bool = False
 
     def __attrs_post_init__(self) -> None:

@@ -6,6 +6,7 @@ static; the tail is cut into short blocks, since attention within a block costs 
 Without a capacity (CPU), all samples form one micro-batch of just their tokens.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import attrs
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fourm_runtime.batch import DenseTokens, Head, Int32, Int64, Masked, MicroBatch, Selection, Side
+from fourm_runtime.batch import DenseTokens, Head, Int32, Int64, JoinedKeys, Masked, MicroBatch, Selection, Side
 from fourm_schema.allocation import Allocation
 from fourm_schema.errors import PlanError
 from fourm_schema.plan import Plan, Stream
@@ -42,6 +43,8 @@ def pack(
     allocation: Allocation,
     registers: int = 0,
     capacity: tuple[int, int] | None = None,
+    *,
+    apart: bool = True,
 ) -> tuple[MicroBatch, ...]:
     """Lay the selected tokens of N samples end to end.
 
@@ -51,6 +54,7 @@ def pack(
         allocation: rows of the tables.
         registers: learned tokens put before each sample's encoder tokens.
         capacity: (T_in, T_out) of a static micro-batch; None packs all samples into one, without tail.
+        apart: streams do not see each other in the decoder (`Architecture.decoder_streams_apart`).
 
     Returns:
         One or more micro-batches; together they hold every sample once, in order.
@@ -60,7 +64,7 @@ def pack(
     """
     visible, wanted = _token_counts(masked, registers)
     return tuple(
-        _pack_range(masked, plan, allocation, registers, capacity, start, stop)
+        _pack_range(masked, plan, allocation, registers, capacity, start, stop, apart)
         for start, stop in _ranges(visible, wanted, capacity)
     )
 
@@ -108,6 +112,7 @@ def _pack_range(
     capacity: tuple[int, int] | None,
     start: int,
     stop: int,
+    apart: bool,
 ) -> MicroBatch:
     count = stop - start
 
@@ -166,6 +171,7 @@ def _pack_range(
             np.bincount(causal.samples, minlength=count).tolist() + ([tail_out, *idle[1:]] if tail else [])
         ),
         heads=_heads(plan, parallel, causal),
+        joined=None if apart else _joined(parallel, causal, _tail_lengths(tail_out)),
     )
 
 
@@ -234,6 +240,35 @@ def _block_lengths(tokens: _Tokens, plan: Plan) -> tuple[int, ...]:
     """Run lengths of (sample, stream), in order."""
     key = tokens.samples.astype(np.int64) * len(plan.streams) + tokens.stream_index
     return tuple(np.unique(key, return_counts=True)[1].tolist())
+
+
+def _starts(tokens: _Tokens) -> list[int]:
+    """Where each (sample, stream) begins."""
+    key = np.stack([tokens.samples, tokens.stream_index])
+    return np.flatnonzero((np.diff(key, prepend=-1, axis=1) != 0).any(axis=0)).tolist()
+
+
+def _joined(parallel: _Tokens, causal: _Tokens, tail: list[int]) -> JoinedKeys:
+    """Each block sees the blocks of its sample whose streams come before its own, then itself."""
+    blocks: list[tuple[int, int, NDArray[np.int64]]] = []
+    for tokens, offset in ((parallel, 0), (causal, parallel.size)):
+        for first, last in itertools.pairwise([*_starts(tokens), tokens.size]):
+            places = np.arange(first, last) + offset
+            blocks.append((int(tokens.samples[first]), int(tokens.stream_index[first]), places))
+    seen = []
+    for sample, stream, own in blocks:
+        before = [places for other, earlier, places in blocks if other == sample and earlier < stream]
+        seen.append(np.concatenate([*before, own]))
+    first = parallel.size + causal.size
+    for length in tail:
+        seen.append(np.arange(first, first + length))
+        first += length
+    cut = len(_starts(parallel))
+    return JoinedKeys(
+        torch.from_numpy(np.concatenate([np.zeros(0, np.int64), *seen])),
+        tuple(map(len, seen[:cut])),
+        tuple(map(len, seen[cut:])),
+    )
 
 
 def _tail_lengths(size: int) -> list[int]:

@@ -32,13 +32,19 @@ class Routes:
     parallel_context: Blocks
     causal_context: Blocks
     parallel_size: int
+    joined: torch.Tensor | None = None
+    """(K,) decoder tokens whose keys the blocks see, where streams are not kept apart."""
 
     @classmethod
     def of(cls, batch: MicroBatch) -> "Routes":
+        joined = batch.joined
         return cls(
+            joined=None if joined is None else joined.index,
             encoder=Blocks.build(batch.encoder_lengths),
-            parallel=Blocks.build(batch.parallel_lengths),
-            causal=Blocks.build(batch.causal_lengths, causal=True),
+            parallel=Blocks.build(batch.parallel_lengths, None if joined is None else joined.parallel_lengths),
+            causal=Blocks.build(batch.causal_lengths, causal=True)
+            if joined is None
+            else Blocks.prefixed(batch.causal_lengths, joined.causal_lengths),
             parallel_context=Blocks.build(batch.parallel_queries, batch.encoder_lengths),
             causal_context=Blocks.build(batch.causal_queries, batch.encoder_lengths),
             parallel_size=batch.parallel_size,
@@ -95,12 +101,14 @@ class RegionAttention(SelfAttention):
 
     def forward_regions(self, x_TD: torch.Tensor, routes: Routes) -> torch.Tensor:
         q, k, v = self.project(x_TD)
-        cut = routes.parallel_size
+        cut, cut_keys = routes.parallel_size, routes.parallel.k_size
+        if routes.joined is not None:
+            k, v = k[routes.joined], v[routes.joined]
         return self.merge(
             torch.cat(
                 [
-                    attend(q[:cut], k[:cut], v[:cut], routes.parallel),
-                    attend(q[cut:], k[cut:], v[cut:], routes.causal),
+                    attend(q[:cut], k[:cut_keys], v[:cut_keys], routes.parallel),
+                    attend(q[cut:], k[cut_keys:], v[cut_keys:], routes.causal),
                 ]
             )
         )

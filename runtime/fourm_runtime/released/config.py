@@ -102,10 +102,6 @@ def read_config(values: Mapping[str, Plain], where: str) -> Config4M:
         faults.append(f"act_layer: must be one of {', '.join(_ACTIVATIONS)}; got {activation!r}")
     if switches["decoder_causal_mask"]:
         faults.append("decoder_causal_mask: True is not served: grids are predicted in parallel here")
-    if not switches["decoder_sep_mask"]:
-        faults.append(
-            "decoder_sep_mask: False is not served: modalities do not see each other in this decoder"
-        )
     if not faults:
         try:
             shape = Architecture(
@@ -124,6 +120,7 @@ def read_config(values: Mapping[str, Plain], where: str) -> Config4M:
                 registers=counts["num_register_tokens"],
                 tie_head=False,
                 share_stream_embedding=switches["share_modality_embeddings"],
+                decoder_streams_apart=switches["decoder_sep_mask"],
                 stored_positions=True,
             )
             return Config4M(domains["domains_in"], domains["domains_out"], shape)
@@ -156,6 +153,7 @@ def write_config(config: Config4M) -> dict[str, Plain]:
         "gated_mlp": shape.gated_mlp,
         "qk_norm": shape.qk_norm,
         "num_register_tokens": shape.registers,
+        "decoder_sep_mask": shape.decoder_streams_apart,
         "share_modality_embeddings": shape.share_stream_embedding,
     }
 

@@ -144,6 +144,7 @@ def run_steps(
         origin.architecture.registers,
         recipe.steps.micro_batch_tokens,
         world,
+        origin.architecture.decoder_streams_apart,
     )
     saved = done if resumed else -1
 

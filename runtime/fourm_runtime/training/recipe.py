@@ -136,7 +136,8 @@ class Loss(Frozen):
     divisor: Divisor = Field(
         default="present",
         description="divide the weighted sum by the weights of the streams that have targets in the step "
-        "(present), or by the number of streams that could be targets, as 4M does (declared)",
+        "(present), or by the number of streams that could be targets, as 4M does (declared); "
+        "or weigh streams by targets times ids, as 4M's loss type token (scores)",
     )
 
 
