@@ -54,6 +54,12 @@ class Model(Frozen):
     share_stream_embedding: bool | None = Field(
         default=None, description="encoder and decoder use one table of stream embeddings"
     )
+    decoder_streams_apart: bool | None = Field(
+        default=None, description="streams do not see each other in the decoder's self-attention"
+    )
+    stored_positions: bool | None = Field(
+        default=None, description="checkpoints hold the sin-cos positions, as imported ones do"
+    )
 
     @field_validator("size")
     @classmethod
