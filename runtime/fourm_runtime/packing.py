@@ -14,7 +14,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fourm_runtime.batch import DenseTokens, Head, Int32, Int64, JoinedKeys, Masked, MicroBatch, Selection, Side
+from fourm_runtime.batch import (
+    DenseTokens,
+    Head,
+    Int32,
+    Int64,
+    JoinedKeys,
+    Masked,
+    MicroBatch,
+    Selection,
+    Side,
+)
 from fourm_schema.allocation import Allocation
 from fourm_schema.errors import PlanError
 from fourm_schema.plan import Plan, Stream

@@ -41,7 +41,9 @@ class Routes:
         return cls(
             joined=None if joined is None else joined.index,
             encoder=Blocks.build(batch.encoder_lengths),
-            parallel=Blocks.build(batch.parallel_lengths, None if joined is None else joined.parallel_lengths),
+            parallel=Blocks.build(
+                batch.parallel_lengths, None if joined is None else joined.parallel_lengths
+            ),
             causal=Blocks.build(batch.causal_lengths, causal=True)
             if joined is None
             else Blocks.prefixed(batch.causal_lengths, joined.causal_lengths),

@@ -77,7 +77,11 @@ def recordings(folder: Path) -> list[Recorded]:
 
 
 def masked_of(
-    plan: Plan, inputs: Mapping[str, Arrays], order: Sequence[str], budgets: tuple[int, int]
+    plan: Plan,
+    inputs: Mapping[str, Arrays],
+    order: Sequence[str],
+    budgets: tuple[int, int],
+    shown_order: Sequence[str] = (),
 ) -> Masked:
     """Choose tokens as the released code does.
 
@@ -86,13 +90,14 @@ def masked_of(
         inputs: 4M name -> tensor and masks (True = hidden).
         order: 4M names in the decoder's order.
         budgets: most tokens of the encoder and of the decoder.
+        shown_order: 4M names in the encoder's order, if that is not the plan's.
     """
     size = len(next(iter(inputs.values()))["input_mask"])
     shown: dict[str, Selection] = {}
     asked: dict[str, Selection] = {}
     dense: dict[str, NDArray[np.float32]] = {}
     left = np.full(size, budgets[0])
-    for stream in plan.inputs:
+    for stream in [plan.stream(name) for name in shown_order] or plan.inputs:
         parts = inputs[_domain(stream, inputs)]
         cells, samples, left = _first(~parts["input_mask"].astype(bool), left)
         ranks = cells if stream.layout == "grid" else _ranks(samples)
@@ -100,7 +105,8 @@ def masked_of(
             dense[stream.name] = _dense(stream, parts["tensor"], samples, cells)
             shown[stream.name] = _selection(samples, ranks, ranks)
         else:
-            shown[stream.name] = _selection(samples, ranks, parts["tensor"].reshape(size, -1)[samples, cells])
+            ids = parts["tensor"].reshape(size, -1)
+            shown[stream.name] = _selection(samples, ranks, ids[samples, cells])
     left = np.full(size, budgets[1])
     for domain in order:
         stream, parts = plan.stream(domain), inputs[domain]
@@ -159,3 +165,9 @@ def _dense(
     values = np.zeros((len(tensor), stream.length, tensor.shape[2]), np.float32)
     values[samples, _ranks(samples)] = tensor[samples, cells]
     return values
+
+
+def in_order(plan: Plan, order: Sequence[str]) -> Plan:
+    """The plan with its targets in another order: where streams are not kept apart, it says who sees whom."""
+    first = [plan.stream(name) for name in order]
+    return attrs.evolve(plan, streams=(*first, *(s for s in plan.streams if s not in first)))

@@ -77,9 +77,7 @@ class Preparation:
         """Read, mask and pack this rank's samples of a global step."""
         epochs, rows = self.order.step(step, self.samples_per_step, self.world.rank, self.world.size)
         masked = self.masking(self.source.batch(rows, epochs, self.order.seed), epochs)
-        packed = pack(
-            masked, self.plan, self.allocation, self.registers, self.capacity, apart=self.apart
-        )
+        packed = pack(masked, self.plan, self.allocation, self.registers, self.capacity, apart=self.apart)
         return PreparedStep(
             step=step,
             micro_batches=tuple(self._place(batch) for batch in packed),
