@@ -157,7 +157,7 @@ def _selection(
 def _dense(
     stream: Stream, tensor: NDArray[np.generic], samples: NDArray[np.int64], cells: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """(N, L, C) numbers: the patches of a picture, or the visible vectors of a sequence moved to the front."""
+    """(N, L, C) numbers: patches of a picture, or the visible vectors of a sequence moved to the front."""
     if stream.layout == "grid":
         side, patch = tensor.shape[2], tensor.shape[2] // (stream.grid or (1,))[0]
         view = DenseView.of_image((side, side), (patch, patch), None, tensor.shape[1])

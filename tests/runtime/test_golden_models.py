@@ -127,7 +127,7 @@ def test_golden_models_give_the_gradient_of_every_parameter(
         batch = each.batch("A")
         factors = stream_factors(target_counts((batch,)), model.plan, "declared")
         model.zero_grad()
-        weighted(loss_sums(model(batch), batch), factors).backward()
+        torch.autograd.backward(weighted(loss_sums(model(batch), batch), factors))
         gradients = {
             name: tensor.grad if tensor.grad is not None else torch.zeros_like(tensor)
             for name, tensor in stored_tensors(model).items()

@@ -170,7 +170,10 @@ def _parts(
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_losses_and_logits_are_those_that_the_released_code_prints(variant: str) -> None:
-    """To the printed digit, give or take two spacings of a float32; `human_poses` has more targets than positions, which is part of it."""
+    """To the printed digit, give or take two spacings of a float32.
+
+    `human_poses` has more targets than positions, which is part of it.
+    """
     shape, mod, token, cut, first = VARIANTS[variant]
     checkpoint = filled(shape)
     model, plan = checkpoint.model(), checkpoint.plan

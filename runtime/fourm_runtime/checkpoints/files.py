@@ -26,8 +26,6 @@ T = TypeVar("T")
 _PICKLES = (b"PK\x03\x04", b"\x80")
 """How files of `torch.save` begin: a zip archive now, a bare pickle before torch 1.6."""
 
-_LATER_FIELDS = ("row_space", "position_rows", "target_positions", "aliases")
-
 _MEND = "restore the checkpoint, or use another one"
 
 
@@ -47,8 +45,11 @@ def _converter() -> Converter:
         exact(kind, *accepted)
     converter.register_structure_hook_func(lambda kind: kind is object, lambda value, _: value)
     # Records that later releases gave a field are written, and hashed, as before where it is left out.
-    left_out = {name: override(omit_if_default=True) for name in _LATER_FIELDS}
-    converter.register_unstructure_hook(Stream, make_dict_unstructure_fn(Stream, converter, **left_out))
+    later = override(omit_if_default=True)
+    write_stream = make_dict_unstructure_fn(
+        Stream, converter, row_space=later, position_rows=later, target_positions=later, aliases=later
+    )
+    converter.register_unstructure_hook(Stream, write_stream)
     return converter
 
 

@@ -4,16 +4,17 @@ Tables of each modality become rows of one table per side, biases that are buffe
 sin-cos positions are kept bit for bit. What is left of the file, for its export, is the `Origin`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import attrs
+import numpy as np
 import torch
 
 from fourm_codecs.base import Parts, StoredCodec
 from fourm_codecs.build import codec_of_entry
 from fourm_codecs.tokenizer_file import read_tokenizer, special_of
-from fourm_runtime.assemble import empty_model, stored_tensors
+from fourm_runtime.assemble import STORED_POSITIONS, empty_model, stored_tensors
 from fourm_runtime.checkpoints.files import TensorFile, listed
 from fourm_runtime.checkpoints.store import Checkpoint, Origin
 from fourm_runtime.released.config import Config4M, read_config
@@ -39,7 +40,7 @@ def import_4m(
     path: Path | str,
     text_tokenizer: Path | str | None = None,
     *,
-    progress: Callable[[str], None] | None = None,
+    progress: Callable[[Iterable[Place]], Iterable[Place]] = iter,
 ) -> Checkpoint:
     """Read a released 4M or 4M-21 model.
 
@@ -47,7 +48,7 @@ def import_4m(
         path: `model.safetensors` with the configuration in its header, or a folder with `config.json`.
         text_tokenizer: the tokenizer file that the model was trained with; without it, texts are given and
             come back as token ids.
-        progress: called with the name of each tensor that is read.
+        progress: passes the tensors on as they are read, e.g. to count them.
 
     Returns:
         The model, ready to be saved with `fourm_runtime.checkpoints.store.save`.
@@ -78,10 +79,11 @@ def import_4m(
     model = empty_model(plan, allocation, shape)
     weights = {name: tensor.detach() for name, tensor in stored_tensors(model).items()}
     for name, tensor in weights.items():
-        if name.startswith("tables.") and "dense" not in name and "positions" not in name:
+        if name != STORED_POSITIONS:
+            # Rows of the other side's modalities, and row 0, have no numbers in the file.
             tensor.zero_()
     with file.tensors() as opened:
-        _fill(weights, expected, file, opened, progress or (lambda name: None))
+        _fill(weights, progress(expected), file, opened)
     dtypes = {name: dtype for name, dtype in file.dtypes.items() if dtype != "F32"}
     origin = Origin(FORMAT, file.metadata, file.config_text, dtypes)
     codecs = {} if tokenizer is None else _text_codecs(schema, tokenizer)
@@ -146,10 +148,9 @@ def _has_twin(place: Place, expected: tuple[Place, ...], file: ReleasedFile) -> 
 
 def _fill(
     weights: Mapping[str, torch.Tensor],
-    expected: tuple[Place, ...],
+    expected: Iterable[Place],
     file: ReleasedFile,
     opened: TensorFile,
-    progress: Callable[[str], None],
 ) -> None:
     """Copy every tensor to its place; what several names share must be the same numbers under each."""
     came_from: dict[tuple[str, int], str] = {}
@@ -157,7 +158,6 @@ def _fill(
     for place in expected:
         if place.name not in file.shapes:
             continue
-        progress(place.name)
         tensor = opened.get_tensor(place.name).to(torch.float32)
         if place.native is None:
             if tensor.any():
@@ -196,8 +196,6 @@ def _check_tokenizer(content: bytes, where: str, found: list[Found]) -> int:
 
 
 def _text_codecs(schema: Schema, content: bytes) -> dict[str, StoredCodec]:
-    import numpy as np
-
     parts = Parts(tensors={"tokenizer": np.frombuffer(content, np.uint8)})
     return {
         name: codec_of_entry("tokenizer", name, entry, parts)

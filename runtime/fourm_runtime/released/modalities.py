@@ -4,6 +4,7 @@ The released code keeps them in one table of its own; a checkpoint only names th
 `modalities.yaml` that goes by its 4M name as an alias: `tok_depth@224` is the modality `tok_depth`.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
@@ -15,8 +16,10 @@ from fourm_schema.plan import Stream
 Kind = Literal["pixels", "tokens", "vector", "text", "vectors"]
 Entry = dict[str, object]
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+"""Of red, green and blue in [0, 255]."""
+
 SEQUENCE_POSITIONS = 512
 """Rows of the position table of every sequence, whatever its length."""
 
@@ -111,7 +114,7 @@ class Found:
     @property
     def side(self) -> int:
         """Cells along a side of its grid."""
-        return round(self.positions**0.5)
+        return math.isqrt(self.positions)
 
 
 def base_name(domain: str) -> str:
@@ -167,7 +170,7 @@ def entry(name: str, found: Found, vocabulary: str, text_codec: str) -> Entry:
     match known.kind:
         case "pixels":
             patch = round((found.numbers / 3) ** 0.5)
-            scale = {"mean": [255 * m for m in IMAGENET_MEAN], "std": [255 * s for s in IMAGENET_STD]}
+            scale = {"mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)}
             size = patch * found.side
             own: Entry = {
                 "size": size,
