@@ -23,7 +23,7 @@ from fourm_schema.plan import Stream
 
 T = TypeVar("T")
 
-_PICKLES = (b"PK\x03\x04", b"\x80")
+_ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 """How files of `torch.save` begin: a zip archive now, a bare pickle before torch 1.6."""
 
 _MEND = "restore the checkpoint, or use another one"
@@ -239,7 +239,9 @@ def open_tensors(path: Path) -> Iterator[TensorFile]:
 def _what(path: Path) -> str:
     """What a file that is not what it should be looks like."""
     with contextlib.suppress(OSError), path.open("rb") as file:
-        if file.read(4).startswith(_PICKLES):
+        head = file.read(9)
+        # The length of a safetensors header may begin as a pickle does; the header's brace tells.
+        if head.startswith(_ZIP) or (head.startswith(_PICKLE) and not head.endswith(b"{")):
             return "a pickle, which is never read here since unpickling runs code"
     size = path.stat().st_size if path.is_file() else 0
     return f"{size} bytes of something else"

@@ -7,13 +7,15 @@ from typing import Literal, cast
 import attrs
 
 from fourm_runtime.checkpoints.files import listed
-from fourm_runtime.released.modalities import is_known, nearest_known
+from fourm_runtime.released.modalities import MODALITIES, base_name, is_known, nearest_known
 from fourm_schema.architecture import Architecture
 from fourm_schema.errors import CheckpointError, FourmError
 
 _ACTIVATIONS: dict[str, Literal["silu", "gelu"]] = {"SiLU": "silu", "GELU": "gelu"}
 _REQUIRED = ("domains_in", "domains_out", "dim", "encoder_depth", "decoder_depth", "num_heads", "act_layer")
-_COUNTS = {"dim": 0, "encoder_depth": 0, "decoder_depth": 0, "num_heads": 0, "num_register_tokens": 0}
+_COUNTS = {"dim": 1, "encoder_depth": 1, "decoder_depth": 1, "num_heads": 1, "num_register_tokens": 0}
+"""The least of each; of those that may be left out, also what they then are."""
+
 _SWITCHES = {
     # Those of the released code where a key is left out.
     "qkv_bias": True,
@@ -92,8 +94,14 @@ def read_config(values: Mapping[str, Plain], where: str) -> Config4M:
         )
     faults = [f"{key}: is missing" for key in absent]
     domains = {key: _domains(values.get(key, []), key, faults) for key in ("domains_in", "domains_out")}
-    counts = {key: _count(values.get(key, low), key, faults) for key, low in _COUNTS.items()}
+    counts = {key: _count(values.get(key, least), key, least, faults) for key, least in _COUNTS.items()}
     switches = {key: _switch(values.get(key, usual), key, faults) for key, usual in _SWITCHES.items()}
+    faults += [f"{key}: is empty" for key, names in domains.items() if key in values and values[key] == []]
+    faults += [
+        f"domains_out: {name!r} is shown only and cannot be predicted"
+        for name in domains["domains_out"]
+        if is_known(name) and not MODALITIES[base_name(name)].vocab_size
+    ]
     ratio = values.get("mlp_ratio", 4.0)
     if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 < ratio < 1_000:
         faults.append(f"mlp_ratio: must be a positive number; got {ratio!r}")
@@ -124,7 +132,7 @@ def read_config(values: Mapping[str, Plain], where: str) -> Config4M:
                 stored_positions=True,
             )
             return Config4M(domains["domains_in"], domains["domains_out"], shape)
-        except (FourmError, ZeroDivisionError) as error:
+        except FourmError as error:
             faults.append(str(error))
     count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
     raise CheckpointError(where, f"its configuration has {count}", mend=listed("the model as it is", faults))
@@ -171,11 +179,11 @@ def _domains(value: Plain, key: str, faults: list[str]) -> tuple[str, ...]:
     return names
 
 
-def _count(value: Plain, key: str, faults: list[str]) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**20:
+def _count(value: Plain, key: str, least: int, faults: list[str]) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**20:
         return value
-    faults.append(f"{key}: must be a whole number; got {value!r}")
-    return 0
+    faults.append(f"{key}: must be a whole number, {least} or more; got {value!r}")
+    return least
 
 
 def _switch(value: Plain, key: str, faults: list[str]) -> bool:
