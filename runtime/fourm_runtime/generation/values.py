@@ -102,14 +102,15 @@ class Values:
 
     def _vectors(self, stream: Stream, value: object) -> Float32:
         """A sequence of vectors: (L, C), L >= 1."""
-        if not isinstance(value, list | tuple | np.ndarray) or not 0 < len(value) <= stream.length:
+        several = isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim > 0)
+        count = len(value) if isinstance(value, list | tuple | np.ndarray) and several else -1
+        if not 0 < count <= stream.length:
             raise CodecError(
                 stream.modality,
                 f"a value is a sequence of 1 to {stream.length} vectors of {stream.dense_dim} numbers",
-                got=f"{len(value)} of them"
-                if isinstance(value, list | tuple | np.ndarray)
-                else str(type(value)),
+                got=type(value).__name__ if count < 0 else f"{count} of them",
             )
+        assert isinstance(value, list | tuple | np.ndarray), "only these have a count"
         return self._views[stream.name].encode(value)[:, 0]
 
     def _ids(self, stream: Stream, value: object) -> Int32:
