@@ -104,8 +104,8 @@ def tokens_or_text(entry: Modality, shown: Shown) -> bool:
     return entry.kind != "set" and shown == "tokens"
 
 
-def never(entry: Modality, shown: Shown) -> bool:
-    """Codecs that are only ever asked for by name."""
+def asked_for_by_name(entry: Modality, shown: Shown) -> bool:
+    """Codecs that are chosen for nothing."""
     return False
 
 
@@ -129,8 +129,9 @@ TABLE: tuple[Row, ...] = (
     Row(set_of_records, "grammar", "table", "sincos-1d",
         "records are written under the grammar of their fields, in tokens of their own"),
     Row(text, "wordpiece", "table", "sincos-1d", "words are cut into pieces of the shared vocabulary"),
-    Row(never, "tokenizer", "table", "sincos-1d", "a tokenizer made elsewhere cuts the words", can=text),
-    Row(never, "ids", "table", "sincos-1d", "values are token ids already", can=tokens_or_text),
+    Row(asked_for_by_name, "tokenizer", "table", "sincos-1d", "words are cut by a tokenizer made elsewhere",
+        can=text),
+    Row(asked_for_by_name, "ids", "table", "sincos-1d", "values are token ids already", can=tokens_or_text),
 )
 # fmt: on
 
@@ -145,7 +146,7 @@ POSITIONS: dict[str, str] = {
     "learned-1d": "each number means something of its own, near ones need not be alike",
 }
 
-ASKED_ONLY = tuple(row.codec for row in TABLE if row.when is never)
+ASKED_ONLY = tuple(row.codec for row in TABLE if row.when is asked_for_by_name)
 """Codecs for what was made elsewhere: taken when asked for, never proposed."""
 
 LEARNED_CODECS = ("vit-fsq", "vit-class-fsq", "vit-feature-fsq", "mlp-pq")

@@ -217,13 +217,22 @@ class AnyToAnyTransformer(nn.Module):
         Returns:
             The decoder's context (T_in, D): projected encoder output plus the tokens' embeddings.
         """
+        features, embedding = self._encoded(batch, routes)
+        context: torch.Tensor = self.context_proj(features) + embedding
+        return context
+
+    def features(self, batch: MicroBatch, routes: Routes | None = None) -> torch.Tensor:
+        """What the encoder makes of the visible tokens, for use on its own: (T_in, D), normalised."""
+        return self._encoded(batch, routes)[0]
+
+    def _encoded(self, batch: MicroBatch, routes: Routes | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Normalised output, and the tokens' embeddings."""
         routes = routes or Routes.of(batch)
         content, embedding = self.tables.embed_input(batch)
         x = content + embedding
         for block in self.encoder:
             x = block(x, routes)
-        context: torch.Tensor = self.context_proj(self.encoder_norm(x)) + embedding
-        return context
+        return self.encoder_norm(x), embedding
 
     def decode(
         self, batch: MicroBatch, context_SD: torch.Tensor, routes: Routes | None = None

@@ -97,6 +97,24 @@ def test_golden_models_give_the_logits_of_the_released_code(
     print(f"largest difference of a logit: {worst:.1e}")
 
 
+def test_golden_models_give_the_encoder_output_of_the_released_code(imported: list[Imported]) -> None:
+    """Token by token, registers first, where the sample shows anything."""
+    for each in imported:
+        arrays, model = each.recorded.arrays, each.model
+        for case in each.recorded.cases:
+            masked = masked_of(
+                model.plan, each.recorded.inputs(case), each.recorded.order(case), each.recorded.budgets(case)
+            )
+            (batch,) = pack(masked, model.plan, model.allocation, model.architecture.registers)
+            with torch.no_grad():
+                parts = torch.split(model.features(batch), list(batch.encoder_lengths))
+            hidden = arrays[f"{case}/encoder_pad_mask"].reshape(len(parts), -1)
+            for part, truth, skip in zip(parts, arrays[f"{case}/encoder_output"], hidden, strict=True):
+                wanted = truth[~skip.astype(bool)]
+                if len(wanted):
+                    assert float(np.abs(part.numpy() - wanted).max()) <= LOGITS
+
+
 def test_golden_models_give_both_losses_of_the_released_code(imported: list[Imported]) -> None:
     """Loss type `mod` divides by all declared targets, `token` weighs them by targets times ids."""
     for each in imported:

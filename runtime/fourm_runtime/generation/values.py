@@ -20,7 +20,7 @@ from fourm_runtime.generation.plan import GenerationPlan
 from fourm_runtime.generation.request import Prefix, Request, RequestFaults, input_stream
 from fourm_runtime.generation.run import Job, Produced
 from fourm_runtime.generation.samples import Tokens
-from fourm_schema.errors import CodecError, Fault
+from fourm_schema.errors import CodecError, Fault, nearest
 from fourm_schema.plan import Plan, Stream
 from fourm_schema.schema import Schema
 
@@ -92,6 +92,33 @@ class Values:
         if faults:
             raise RequestFaults(faults)
         return jobs
+
+    def shown(self, samples: Sequence[Mapping[str, object]]) -> list[dict[str, Tokens]]:
+        """Encode what samples show: stream name -> tokens. None counts as not given.
+
+        Raises:
+            RequestError: naming every value that cannot be encoded or has no stream.
+        """
+        faults: list[Fault] = []
+        found: list[dict[str, Tokens]] = []
+        for index, sample in enumerate(samples):
+            tokens: dict[str, Tokens] = {}
+            for name, value in sample.items():
+                where, stream = f"sample {index}, {name}", input_stream(self.plan, name)
+                if value is None:
+                    continue
+                if stream is None or not stream.can_be_input:
+                    known = list(dict.fromkeys(n for s in self.plan.inputs for n in (s.modality, s.name)))
+                    faults.append(Fault(where, "is no stream or modality to show", mend=nearest(name, known)))
+                    continue
+                try:
+                    tokens[stream.name] = self._tokens(stream, value)
+                except CodecError as error:
+                    faults += [Fault(where, fault.what, fault.got, fault.mend) for fault in error.faults]
+            found.append(tokens)
+        if faults:
+            raise RequestFaults(faults)
+        return found
 
     def _tokens(self, stream: Stream, value: object) -> Tokens:
         if stream.is_dense and stream.layout == "sequence":

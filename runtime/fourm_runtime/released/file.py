@@ -72,6 +72,16 @@ def open_released(path: Path | str) -> ReleasedFile:
     return ReleasedFile(weights, config, metadata, text, shapes, dtypes)
 
 
+def is_released(path: Path) -> bool:
+    """Whether a place is a released model, not a checkpoint of ours: a file, or a folder without a plan."""
+    if path.is_file():
+        return True
+    if not (path / WEIGHTS).is_file() or not (path / CONFIG).is_file():
+        return (path / WEIGHTS).is_file()
+    found = read_json(path / CONFIG)
+    return isinstance(found, dict) and "format" not in found and "plan" not in found
+
+
 def _find(path: Path) -> tuple[Path, Path | None]:
     if path.is_dir():
         config = path / CONFIG
