@@ -148,7 +148,7 @@ def _stream(
         loss_weight=entry.loss_weight,
         column=f"{name}__tokens" if shown == "tokens" else name,
         views=entry.views if isinstance(entry, Text) else 1,
-        row_space=f"{name}.{shown}" if vocabulary in own_rows else None,
+        row_space=f"{name}.{shown}" if vocabulary and vocabulary in own_rows else None,
         position_rows=entry.position_rows if isinstance(entry, Text | Vector) else None,
         target_positions=entry.target_positions if isinstance(entry, Text) else None,
         aliases=entry.aliases,

@@ -16,7 +16,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> AnyToAny:
 
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (224, 224, 3))
-SAMPLES = [
+SAMPLES: list[dict[str, object]] = [
     {"rgb": PICTURE, "caption": [210, 211]},
     {"caption": [212]},
     {"tok_depth@224": np.arange(16).reshape(4, 4), "t5_caption": np.ones((2, 24)), "caption": None},

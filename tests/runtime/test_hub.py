@@ -47,7 +47,7 @@ class Hub:
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
     found = Hub(tmp_path / "hub")
-    monkeypatch.setitem(sys.modules, "huggingface_hub", found)  # type: ignore[arg-type]  # stands in for it
+    monkeypatch.setitem(sys.modules, "huggingface_hub", found)
     return found
 
 
