@@ -117,6 +117,36 @@ def test_values_that_are_none_are_refused(
         loaded(released, tmp_path).generate(given, ["tok_dinov2_global"])
 
 
+def test_generate_reads_and_writes_ids(released: Path, tmp_path: Path) -> None:
+    """A line of the first ids for people, an array in a file; either is taken as an input again."""
+    save(tmp_path / "model", import_4m(released))
+    run, out = tmp_path / "model", tmp_path / "out"
+
+    code, printed, _ = fourm(
+        *("generate", run, "--from", "caption=[210, 211]", "--to", "tok_depth,tok_dinov2_global"),
+        *("--steps", "1", "--temperature", "0", "--out", out),
+    )
+    again = fourm(
+        *("generate", run, "--from", f"tok_depth@224={out / 'tok_depth-0.npy'}"),
+        *("--continue", "caption=[212]", "--to", "caption"),
+    )
+
+    assert code == 0
+    assert "tok_depth: 4x4 token ids: " in printed and "tok_dinov2_global: 16 token ids: " in printed
+    assert sorted(file.name for file in out.iterdir()) == ["tok_depth-0.npy", "tok_dinov2_global-0.npy"]
+    assert again[0] == 0 and "token ids: 212 " in again[1]
+
+
+@pytest.mark.parametrize("value", ["[1, 2", "nothing.npy", "a dog"])
+def test_what_is_no_ids_is_refused_before_anything_is_computed(
+    value: str, released: Path, tmp_path: Path
+) -> None:
+    save(tmp_path / "model", import_4m(released))
+    code, _, said = fourm("generate", tmp_path / "model", "--from", f"caption={value}", "--to", "tok_depth")
+
+    assert code == 2 and "--from caption: are token ids: [1, 2, ...], or a file of them" in said
+
+
 def test_with_its_tokenizer_a_model_reads_and_writes_texts(released: Path, tmp_path: Path) -> None:
     """The tokenizer travels inside the checkpoint; special tokens are spelled, as 4M has them."""
     model = loaded(released, tmp_path, tokenizer_file(tmp_path))
