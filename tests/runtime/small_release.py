@@ -12,8 +12,9 @@ from fourm_runtime.assemble import empty_model, stored_tensors
 from fourm_runtime.checkpoints.store import Checkpoint
 from fourm_runtime.released.exporting import export_4m
 from fourm_runtime.released.modalities import Found
+from fourm_runtime.released.positions import released_positions
 from fourm_runtime.released.schema import schema_of
-from fourm_schema.allocation import allocate
+from fourm_schema.allocation import allocate, position_key
 from fourm_schema.architecture import Architecture
 from fourm_schema.resolve import resolve
 
@@ -41,6 +42,11 @@ def small_checkpoint(seed: int = 0, shape: Architecture = SHAPE) -> Checkpoint:
         name: tensor.detach() for name, tensor in stored_tensors(empty_model(plan, allocation, shape)).items()
     }
     generator = torch.Generator().manual_seed(seed)
+    for stream in plan.streams:
+        if stream.positions != "learned-1d":
+            rows = allocation.fixed_positions[position_key(stream)]
+            table = released_positions(rows.size, shape.dim, on_grid=stream.positions == "sincos-2d")
+            weights["tables.fixed_positions"][rows.start : rows.stop] = table
     for name, tensor in weights.items():
         if name != "tables.fixed_positions":
             # Sixteen bits hold them exactly.

@@ -21,7 +21,9 @@ from fourm_runtime.loss import Divisor, loss_sums, stream_factors, target_counts
 from fourm_runtime.packing import pack
 from fourm_runtime.released.exporting import export_4m, released_tensors
 from fourm_runtime.released.importing import import_4m
+from fourm_runtime.released.positions import released_positions
 from fourm_runtime.transformer import AnyToAnyTransformer
+from fourm_schema.allocation import position_key
 from tests.runtime.released_cases import Recorded, in_order, masked_of, recordings
 
 LOGITS = 5e-5
@@ -183,3 +185,17 @@ def test_golden_models_come_back_bit_for_bit(imported: list[Imported], tmp_path:
         again = import_4m(path)
         assert again.schema == each.checkpoint.schema and again.plan == each.checkpoint.plan
         assert all(torch.equal(again.weights[name], each.checkpoint.weights[name]) for name in again.weights)
+
+
+def test_golden_positions_are_those_that_the_released_code_computes(imported: list[Imported]) -> None:
+    """A file may lack them. A float32 sine may differ in its last bit from one machine to the next."""
+    for each in imported:
+        plan, allocation = each.checkpoint.plan, each.checkpoint.allocation
+        stored = each.checkpoint.weights["tables.fixed_positions"]
+        for stream in plan.streams:
+            if stream.positions != "learned-1d":
+                rows = allocation.fixed_positions[position_key(stream)]
+                found = released_positions(
+                    rows.size, stored.shape[1], on_grid=stream.positions == "sincos-2d"
+                )
+                assert torch.allclose(found, stored[rows.start : rows.stop], rtol=0, atol=2e-7)

@@ -112,6 +112,11 @@ def test_such_a_schema_survives_being_written() -> None:
             r"modalities\.a\.tokens: does nothing: the codec 'bins' has one token per number; remove it",
         ),
         (
+            "kind: image, size: 8, patch: 4, cell: {type: continuous, range: [0, 1]}, codec: ids,"
+            " vocab_size: 9, shown: [pixels, tokens]",
+            r"modalities\.a\.shown: cannot show pixels beside ids: a value is one or the other",
+        ),
+        (
             "kind: vector, dim: 700, codec: ids",
             r"modalities\.a\.vocab_size: must say how many token ids 'ids' has; write vocab_size: N",
         ),

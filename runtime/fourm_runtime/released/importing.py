@@ -19,7 +19,8 @@ from fourm_runtime.checkpoints.files import TensorFile, listed
 from fourm_runtime.checkpoints.store import Checkpoint, Origin
 from fourm_runtime.released.config import Config4M, read_config
 from fourm_runtime.released.file import DTYPES, ReleasedFile, open_released
-from fourm_runtime.released.modalities import Found, domain_of
+from fourm_runtime.released.modalities import SEQUENCE_POSITIONS, Found, domain_of
+from fourm_runtime.released.positions import released_positions
 from fourm_runtime.released.schema import schema_of
 from fourm_runtime.released.tensors import Place, places
 from fourm_schema.allocation import allocate
@@ -103,7 +104,7 @@ def _found(domain: str, config: Config4M, file: ReleasedFile) -> Found:
         return 0
 
     known = Found(domain, "both", 0, 0, 0).known
-    usual = 512 if known.kind in ("text", "vectors") else known.length
+    usual = SEQUENCE_POSITIONS if known.kind in ("text", "vectors") else known.length
     numbers = 0
     if known.kind == "pixels":
         numbers = size(1, "proj.weight") or 768
@@ -155,8 +156,10 @@ def _fill(
     """Copy every tensor to its place; what several names share must be the same numbers under each."""
     came_from: dict[tuple[str, int], str] = {}
     faults = []
+    lacking = []
     for place in expected:
         if place.name not in file.shapes:
+            lacking.append(place)
             continue
         tensor = opened.get_tensor(place.name).to(torch.float32)
         if place.native is None:
@@ -170,6 +173,15 @@ def _fill(
             own.copy_(tensor)
         elif not torch.equal(own, tensor):
             faults.append(f"{place.name}: must hold the numbers of {came_from[key]}")
+    for place in lacking:
+        if (
+            place.native == STORED_POSITIONS
+            and place.rows
+            and (place.native, place.rows.start) not in came_from
+        ):
+            _, count, dim = place.shape
+            table = released_positions(count, dim, on_grid=count != SEQUENCE_POSITIONS)
+            place.of(weights).copy_(table[None])
     if faults:
         raise CheckpointError(
             str(file.path), "its tensors contradict each other", mend=listed(_FROM_ELSEWHERE, faults)
