@@ -14,9 +14,14 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from fourm_codecs.dense import DenseView
 from fourm_runtime.assemble import stored_tensors
 from fourm_runtime.batch import MicroBatch
 from fourm_runtime.checkpoints.store import Checkpoint
+from fourm_runtime.generation.plan import compile_request
+from fourm_runtime.generation.request import Request, read_targets
+from fourm_runtime.generation.run import Job, run_jobs
+from fourm_runtime.generation.samples import Sample, Tokens, packed
 from fourm_runtime.loss import Divisor, loss_sums, stream_factors, target_counts, weighted
 from fourm_runtime.packing import pack
 from fourm_runtime.released.exporting import export_4m, released_tensors
@@ -199,3 +204,33 @@ def test_golden_positions_are_those_that_the_released_code_computes(imported: li
                     rows.size, stored.shape[1], on_grid=stream.positions == "sincos-2d"
                 )
                 assert torch.allclose(found, stored[rows.start : rows.stop], rtol=0, atol=2e-7)
+
+
+def test_golden_tokens_of_one_greedy_step_are_those_of_the_released_sampler(
+    golden: Path, imported: list[Imported]
+) -> None:
+    """A whole grid at once, each token the likeliest: no choice of order or chance is left."""
+    by_name = {each.recorded.model.stem: each.model for each in imported}
+    for path in sorted(golden.glob("gen_*.safetensors")):
+        with safe_open(path, "np") as file:
+            model, case = by_name[file.metadata()["model"]], "maskgit_greedy_1step"
+            rgb = file.get_tensor("in/rgb@224")
+            truth = file.get_tensor(f"{case}/out/tok_depth@224/tensor")
+            scores = file.get_tensor(f"{case}/first_step_logits")
+        stream = model.plan.stream("tok_depth@224")
+        patches = DenseView.of_image(rgb.shape[2:], (16, 16), None, 3).patches(rgb.transpose(0, 2, 3, 1))
+        cells = np.arange(stream.length, dtype=np.int32)
+        asked = [Sample({"rgb.pixels": Tokens.dense(one)}, {stream.name: cells}) for one in patches]
+        with torch.no_grad():
+            logits = model(packed(asked, model))[stream.name].numpy()
+        assert float(np.abs(logits - scores.reshape(logits.shape)).max()) <= LOGITS
+
+        request = Request(
+            {"rgb@224": True}, read_targets({stream.name: {"steps": 1, "temperature": 0.0}}, model.plan)
+        )
+        jobs = [
+            Job(compile_request(model.plan, request), {"rgb.pixels": Tokens.dense(one)}, index=number)
+            for number, one in enumerate(patches)
+        ]
+        found = np.stack([made[stream.name].ids for made in run_jobs(model, jobs)])
+        assert (found == truth).all()
