@@ -199,6 +199,7 @@ class MicroBatch:
             as many entries as `encoder_lengths`, zeros included.
         heads: stream name -> its targets, in the order of the plan.
         joined: what blocks see of each other, for models whose decoder does not keep streams apart.
+        left_to_right: blocks of the parallel region are causal too.
     """
 
     encoder: Side
@@ -213,6 +214,7 @@ class MicroBatch:
     causal_queries: tuple[int, ...]
     heads: Mapping[str, Head]
     joined: JoinedKeys | None = None
+    left_to_right: bool = False
 
     def to(self, device: torch.device | str) -> "MicroBatch":
         """Copy every tensor to a device; lengths stay on the host, so nothing ever waits for them."""

@@ -75,11 +75,13 @@ class Padded:
         return {placed.stream.name: placed.ids for placed in self.targets}
 
 
-def pad(masked: Masked, plan: Plan, registers: int = 0, apart: bool = True) -> Padded:
+def pad(
+    masked: Masked, plan: Plan, registers: int = 0, apart: bool = True, left_to_right: bool = False
+) -> Padded:
     """Give every selected token a slot, sample by sample and stream by stream, and write the masks out.
 
     Args:
-        masked, plan, registers, apart: as `fourm_runtime.packing.pack` takes them.
+        masked, plan, registers, apart, left_to_right: as `fourm_runtime.packing.pack` takes them.
     """
     inputs, input_lengths = _place(masked.inputs, plan, np.full(masked.size, registers))
     targets, target_lengths = _place(masked.targets, plan, np.zeros(masked.size, dtype=np.int64))
@@ -95,6 +97,7 @@ def pad(masked: Masked, plan: Plan, registers: int = 0, apart: bool = True) -> P
         stream_of_slot[placed.samples, placed.slots] = plan.index(placed.stream.name)
         is_sequence[placed.samples, placed.slots] = placed.stream.layout == "sequence"
     together = stream_of_slot[:, :, None] == stream_of_slot[:, None, :]
+    ordered = is_sequence | left_to_right
     earlier = stream_of_slot[:, :, None] > stream_of_slot[:, None, :]
     earlier &= (stream_of_slot >= 0)[:, None, :]
     not_future = torch.ones(m, m, dtype=torch.bool).tril()
@@ -111,7 +114,7 @@ def pad(masked: Masked, plan: Plan, registers: int = 0, apart: bool = True) -> P
         registers=registers,
         encoder_mask=keys[:, None, :].expand(-1, n, -1).contiguous(),
         # Padding sees padding: stream -1. What it computes is read by nobody.
-        decoder_mask=(together & (not_future | ~is_sequence[:, :, None])) | (earlier & (not apart)),
+        decoder_mask=(together & (not_future | ~ordered[:, :, None])) | (earlier & (not apart)),
         context_mask=keys[:, None, :].expand(-1, m, -1).contiguous(),
     )
 

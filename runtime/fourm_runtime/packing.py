@@ -55,6 +55,7 @@ def pack(
     capacity: tuple[int, int] | None = None,
     *,
     apart: bool = True,
+    left_to_right: bool = False,
 ) -> tuple[MicroBatch, ...]:
     """Lay the selected tokens of N samples end to end.
 
@@ -65,6 +66,7 @@ def pack(
         registers: learned tokens put before each sample's encoder tokens.
         capacity: (T_in, T_out) of a static micro-batch; None packs all samples into one, without tail.
         apart: streams do not see each other in the decoder (`Architecture.decoder_streams_apart`).
+        left_to_right: a token of a grid does not see later ones (`Architecture.decoder_left_to_right`).
 
     Returns:
         One or more micro-batches; together they hold every sample once, in order.
@@ -73,10 +75,11 @@ def pack(
         PlanError: if one sample alone does not fit the capacity.
     """
     visible, wanted = _token_counts(masked, registers)
-    return tuple(
+    parts = (
         _pack_range(masked, plan, allocation, registers, capacity, start, stop, apart)
         for start, stop in _ranges(visible, wanted, capacity)
     )
+    return tuple(attrs.evolve(part, left_to_right=left_to_right) for part in parts)
 
 
 def _token_counts(masked: Masked, registers: int) -> tuple[Int64, Int64]:

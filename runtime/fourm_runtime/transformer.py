@@ -38,19 +38,23 @@ class Routes:
     @classmethod
     def of(cls, batch: MicroBatch) -> "Routes":
         joined = batch.joined
+        seen = (None, None) if joined is None else (joined.parallel_lengths, joined.causal_lengths)
         return cls(
             joined=None if joined is None else joined.index,
             encoder=Blocks.build(batch.encoder_lengths),
-            parallel=Blocks.build(
-                batch.parallel_lengths, None if joined is None else joined.parallel_lengths
-            ),
-            causal=Blocks.build(batch.causal_lengths, causal=True)
-            if joined is None
-            else Blocks.prefixed(batch.causal_lengths, joined.causal_lengths),
+            parallel=_region(batch.parallel_lengths, seen[0], batch.left_to_right),
+            causal=_region(batch.causal_lengths, seen[1], True),
             parallel_context=Blocks.build(batch.parallel_queries, batch.encoder_lengths),
             causal_context=Blocks.build(batch.causal_queries, batch.encoder_lengths),
             parallel_size=batch.parallel_size,
         )
+
+
+def _region(lengths: tuple[int, ...], seen: tuple[int, ...] | None, causal: bool) -> Blocks:
+    """Self-attention of one region: within its blocks, or over what each of them sees besides."""
+    if causal and seen is not None:
+        return Blocks.prefixed(lengths, seen)
+    return Blocks.build(lengths, seen, causal=causal)
 
 
 def _norm(dim: int, shape: Architecture) -> nn.LayerNorm:

@@ -54,7 +54,12 @@ class Imported:
             self.model.plan, recorded.inputs(case), recorded.order(case), recorded.budgets(case)
         )
         (batch,) = pack(
-            masked, plan, self.model.allocation, shape.registers, apart=shape.decoder_streams_apart
+            masked,
+            plan,
+            self.model.allocation,
+            shape.registers,
+            apart=shape.decoder_streams_apart,
+            left_to_right=shape.decoder_left_to_right,
         )
         return batch
 

@@ -108,8 +108,6 @@ def read_config(values: Mapping[str, Plain], where: str) -> Config4M:
     activation = values.get("act_layer")
     if activation not in _ACTIVATIONS and "act_layer" in values:
         faults.append(f"act_layer: must be one of {', '.join(_ACTIVATIONS)}; got {activation!r}")
-    if switches["decoder_causal_mask"]:
-        faults.append("decoder_causal_mask: True is not served: grids are predicted in parallel here")
     if not faults:
         try:
             shape = Architecture(
@@ -129,6 +127,7 @@ def read_config(values: Mapping[str, Plain], where: str) -> Config4M:
                 tie_head=False,
                 share_stream_embedding=switches["share_modality_embeddings"],
                 decoder_streams_apart=switches["decoder_sep_mask"],
+                decoder_left_to_right=switches["decoder_causal_mask"],
                 stored_positions=True,
             )
             return Config4M(domains["domains_in"], domains["domains_out"], shape)
@@ -161,6 +160,7 @@ def write_config(config: Config4M) -> dict[str, Plain]:
         "gated_mlp": shape.gated_mlp,
         "qk_norm": shape.qk_norm,
         "num_register_tokens": shape.registers,
+        "decoder_causal_mask": shape.decoder_left_to_right,
         "decoder_sep_mask": shape.decoder_streams_apart,
         "share_modality_embeddings": shape.share_stream_embedding,
     }

@@ -203,7 +203,13 @@ def _tally(
     device = model.tables.mask_token.device
     shape = model.architecture
     micro_batches = pack(
-        masked, model.plan, model.allocation, shape.registers, capacity, apart=shape.decoder_streams_apart
+        masked,
+        model.plan,
+        model.allocation,
+        shape.registers,
+        capacity,
+        apart=shape.decoder_streams_apart,
+        left_to_right=shape.decoder_left_to_right,
     )
     for packed in micro_batches:
         batch = packed.to(device)

@@ -145,6 +145,7 @@ def run_steps(
         recipe.steps.micro_batch_tokens,
         world,
         origin.architecture.decoder_streams_apart,
+        origin.architecture.decoder_left_to_right,
     )
     saved = done if resumed else -1
 

@@ -57,6 +57,9 @@ class Model(Frozen):
     decoder_streams_apart: bool | None = Field(
         default=None, description="streams do not see each other in the decoder's self-attention"
     )
+    decoder_left_to_right: bool | None = Field(
+        default=None, description="in the decoder's self-attention, tokens of grids do not see later ones"
+    )
     stored_positions: bool | None = Field(
         default=None, description="checkpoints hold the sin-cos positions, as imported ones do"
     )
