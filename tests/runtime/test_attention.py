@@ -157,7 +157,7 @@ def test_a_cache_gives_each_query_the_keys_up_to_its_own(
 
 @pytest.mark.parametrize("device", [CUDA])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("kind", ["self", "cross", "causal"])
+@pytest.mark.parametrize("kind", ["self", "cross", "causal", "prefixed"])
 @settings(max_examples=20)
 @given(lengths=block_lengths())
 def test_the_gpu_agrees_with_the_same_oracle(
@@ -168,7 +168,7 @@ def test_the_gpu_agrees_with_the_same_oracle(
     assert agree(found, truth, 1e-4 if dtype is torch.float32 else 3e-2)
 
 
-@pytest.mark.parametrize("kind", ["self", "cross", "causal"])
+@pytest.mark.parametrize("kind", ["self", "cross", "causal", "prefixed"])
 @settings(max_examples=10)
 @given(lengths=block_lengths())
 def test_the_output_is_the_same_bit_for_bit_without_a_graph(

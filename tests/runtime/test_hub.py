@@ -7,9 +7,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from fourm_runtime.any_to_any import AnyToAny
 from fourm_runtime.checkpoints.store import save
+from fourm_runtime.cli.app import app
 from fourm_runtime.hub import is_hub_id
 from fourm_runtime.released.importing import import_4m
 from fourm_schema.errors import BackendError, CheckpointError
@@ -75,6 +77,8 @@ def test_a_released_model_is_taken_from_a_file_a_folder_or_the_hub(hub: Hub, tmp
     shutil.copy(path, tmp_path / "hub" / "them" / "4M")
     tokenizer = tokenizer_file(tmp_path)
 
+    done = CliRunner().invoke(app, ["import", "4m", "them/4M", "--to", str(tmp_path / "imported")])
+    assert done.exit_code == 0 and (tmp_path / "imported" / "schema.yaml").exists()
     for place in (path, tmp_path / "hub" / "them" / "4M", "them/4M"):
         model = AnyToAny.from_pretrained(place, text_tokenizer=tokenizer)
         assert model.plan.stream("rgb@224").name == "rgb.pixels"

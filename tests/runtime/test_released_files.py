@@ -223,7 +223,7 @@ def test_every_fault_of_a_configuration_is_told_at_once() -> None:
         "domains_in: 'captoin' is no modality of 4M; did you mean 'caption'?",
         "domains_in: 'tok_depth@22x4' is no modality of 4M; did you mean 'tok_depth'?",
         "domains_in: names 'rgb@224' twice",
-        "dim: must be a whole number, 1 or more; got 'wide'",
+        "dim: must be a whole number from 1 to 65536; got 'wide'",
         "qkv_bias: must be True or False; got 'perhaps'",
         "mlp_ratio: must be a positive number; got -1",
         "act_layer: must be one of SiLU, GELU; got 'Tanh'",
@@ -235,7 +235,8 @@ def test_every_fault_of_a_configuration_is_told_at_once() -> None:
     ("changed", "message"),
     [
         ({"dim": 18}, r"dim must be a multiple of heads and of 4; got dim 18, heads 2"),
-        ({"num_heads": 0}, r"num_heads: must be a whole number, 1 or more; got 0"),
+        ({"num_heads": 0}, r"num_heads: must be a whole number from 1 to 1024; got '0'"),
+        ({"encoder_depth": 10**9}, r"encoder_depth: must be a whole number from 1 to 1024"),
         ({"domains_in": "caption"}, r"domains_in: must be a list of modalities; got 'caption'"),
         ({"domains_out": ["rgb@224"]}, r"domains_out: 'rgb@224' is shown only and cannot be predicted"),
         ({"domains_in": [], "domains_out": []}, r"domains_in: is empty"),
@@ -266,7 +267,7 @@ def test_every_tensor_that_disagrees_is_named_with_both_shapes(tmp_path: Path) -
         "decoder_embeddings.caption.token_emb.weight: expected (250, 16), found (260, 16)",
         "decoder_embeddings.caption.to_logits.weight: expected (250, 16), found (260, 16)",
         "lora.weight: expected nothing, found (2,)",
-        "mask_token: expected floating point numbers, found I64",
+        "mask_token: expected one of F32, F16, BF16, found I64",
     ):
         assert line in told
 

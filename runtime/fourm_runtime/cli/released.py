@@ -14,7 +14,9 @@ def import_4m(
     path: Annotated[
         Path,
         typer.Argument(
-            metavar="PATH", help="model.safetensors with its configuration, or a folder with config.json."
+            metavar="PATH",
+            help="model.safetensors with its configuration, a folder with config.json, "
+            "or OWNER/NAME of the hub.",
         ),
     ],
     to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="Where to write the checkpoint.")],
@@ -37,10 +39,12 @@ def import_4m(
     """
     from fourm_runtime.checkpoints.store import save
     from fourm_runtime.cli.progress import counted
+    from fourm_runtime.hub import fetch, is_hub_id
     from fourm_runtime.released import importing
 
     require_new(to)
-    checkpoint = importing.import_4m(path, text_tokenizer, progress=lambda names: counted(names, "tensors"))
+    place = fetch(str(path)) if is_hub_id(path) else path
+    checkpoint = importing.import_4m(place, text_tokenizer, progress=lambda names: counted(names, "tensors"))
     save(to, checkpoint)
     count = sum(tensor.numel() for tensor in checkpoint.weights.values())
     print(f"{to}: {len(checkpoint.plan.streams)} streams, {count:,} numbers")

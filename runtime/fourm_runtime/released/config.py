@@ -13,8 +13,14 @@ from fourm_schema.errors import CheckpointError, FourmError
 
 _ACTIVATIONS: dict[str, Literal["silu", "gelu"]] = {"SiLU": "silu", "GELU": "gelu"}
 _REQUIRED = ("domains_in", "domains_out", "dim", "encoder_depth", "decoder_depth", "num_heads", "act_layer")
-_COUNTS = {"dim": 1, "encoder_depth": 1, "decoder_depth": 1, "num_heads": 1, "num_register_tokens": 0}
-"""The least of each; of those that may be left out, also what they then are."""
+_COUNTS = {
+    "dim": (1, 2**16),
+    "encoder_depth": (1, 1024),
+    "decoder_depth": (1, 1024),
+    "num_heads": (1, 1024),
+    "num_register_tokens": (0, 2**16),
+}
+"""The least and the most of each; of those that may be left out, the least is also what they then are."""
 
 _SWITCHES = {
     # Those of the released code where a key is left out.
@@ -94,7 +100,10 @@ def read_config(values: Mapping[str, Plain], where: str) -> Config4M:
         )
     faults = [f"{key}: is missing" for key in absent]
     domains = {key: _domains(values.get(key, []), key, faults) for key in ("domains_in", "domains_out")}
-    counts = {key: _count(values.get(key, least), key, least, faults) for key, least in _COUNTS.items()}
+    counts = {
+        key: _count(values.get(key, least), key, least, most, faults)
+        for key, (least, most) in _COUNTS.items()
+    }
     switches = {key: _switch(values.get(key, usual), key, faults) for key, usual in _SWITCHES.items()}
     faults += [f"{key}: is empty" for key, names in domains.items() if key in values and values[key] == []]
     faults += [
@@ -179,10 +188,10 @@ def _domains(value: Plain, key: str, faults: list[str]) -> tuple[str, ...]:
     return names
 
 
-def _count(value: Plain, key: str, least: int, faults: list[str]) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**20:
+def _count(value: Plain, key: str, least: int, most: int, faults: list[str]) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
         return value
-    faults.append(f"{key}: must be a whole number, {least} or more; got {value!r}")
+    faults.append(f"{key}: must be a whole number from {least} to {most}; got {str(value)[:80]!r}")
     return least
 
 

@@ -16,7 +16,6 @@ from fourm_schema.errors import CheckpointError
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 DTYPES = {
-    "F64": torch.float64,
     "F32": torch.float32,
     "F16": torch.float16,
     "BF16": torch.bfloat16,

@@ -131,7 +131,7 @@ def _check_shapes(expected: tuple[Place, ...], file: ReleasedFile) -> None:
         elif shape is not None and shape != place.shape:
             wrong.append(f"{name}: expected {place.shape}, found {shape}")
         elif shape is not None and file.dtypes[name] not in DTYPES:
-            wrong.append(f"{name}: expected floating point numbers, found {file.dtypes[name]}")
+            wrong.append(f"{name}: expected one of {', '.join(DTYPES)}, found {file.dtypes[name]}")
     if wrong:
         count = "1 tensor is" if len(wrong) == 1 else f"{len(wrong)} tensors are"
         raise CheckpointError(
