@@ -21,6 +21,7 @@ from fourm_runtime.released.schema import released_schema
 from fourm_runtime.released.tensors import Place, places
 from fourm_schema.allocation import allocate
 from fourm_schema.architecture import SIZES, Architecture
+from fourm_schema.errors import PlanError
 from fourm_schema.plan import Plan
 from fourm_schema.resolve import resolve
 from tests.runtime.released_cases import Arrays, masked_of
@@ -261,3 +262,8 @@ def test_no_tensor_of_a_released_model_shares_its_numbers_unsaid() -> None:
     for place in own:
         expected = torch.from_numpy(waves(place)).reshape(place.shape)
         assert torch.equal(tensors[place.name], expected), place.name
+
+
+def test_a_modality_that_4m_does_not_have_is_refused() -> None:
+    with pytest.raises(PlanError, match=r"captoin: is no modality of 4M; did you mean 'caption'"):
+        released_schema(["captoin"], [])

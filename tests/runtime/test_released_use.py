@@ -9,13 +9,17 @@ from typer.testing import CliRunner
 
 from fourm_codecs.dense import DenseView
 from fourm_runtime.any_to_any import AnyToAny
+from fourm_runtime.assemble import empty_model, initialise
 from fourm_runtime.checkpoints.grow import grow
-from fourm_runtime.checkpoints.store import save
+from fourm_runtime.checkpoints.store import Checkpoint, save
 from fourm_runtime.cli.app import app
-from fourm_runtime.released.exporting import released_tensors
+from fourm_runtime.generation.samples import Sample, Tokens, packed
+from fourm_runtime.released.exporting import export_4m, released_tensors
 from fourm_runtime.released.importing import import_4m
+from fourm_schema.allocation import allocate
+from fourm_schema.architecture import Architecture
 from fourm_schema.errors import CheckpointError, CodecError, PlanError, RequestError
-from fourm_schema.resolve import require_runnable
+from fourm_schema.resolve import require_runnable, resolve
 from fourm_schema.schema import Schema
 from tests.runtime.small_release import WORDS, contents, small_release, tokenizer_file
 
@@ -214,3 +218,23 @@ def test_an_imported_model_can_grow(released: Path) -> None:
     assert grown.origin is None
     with pytest.raises(CheckpointError, match=r"land\.tokens: has no 4M name"):
         released_tensors(grown)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_model_of_ours_can_be_released(tied: bool, tmp_path: Path) -> None:
+    """Trained here, its head tied or not, its positions computed: the same logits there."""
+    schema = import_4m(small_release(tmp_path)).schema
+    shape = Architecture(dim=16, heads=2, encoder_depth=1, decoder_depth=1, tie_head=tied)
+    plan = resolve(schema)
+    model = empty_model(plan, allocate(plan), shape)
+    initialise(model, 3)
+    export_4m(Checkpoint.of(model, schema), tmp_path / "ours.safetensors")
+    again = import_4m(tmp_path / "ours.safetensors").model()
+
+    cells = np.arange(16, dtype=np.int32)
+    asked = [
+        Sample({"caption.tokens": Tokens.whole(np.array([210, 3], np.int32))}, {"tok_depth.tokens": cells})
+    ]
+    with torch.no_grad():
+        found = [each(packed(asked, each))["tok_depth.tokens"] for each in (model, again)]
+    assert torch.equal(*found)

@@ -7,8 +7,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from fourm_runtime.assemble import STORED_POSITIONS
 from fourm_runtime.checkpoints.files import listed, replacing
 from fourm_runtime.checkpoints.store import Checkpoint
+from fourm_runtime.positions import fixed_table
 from fourm_runtime.released.config import Config4M, write_config
 from fourm_runtime.released.file import CONFIG, DTYPES, WEIGHTS
 from fourm_runtime.released.importing import FORMAT
@@ -24,10 +26,13 @@ def released_tensors(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     Raises:
         CheckpointError: if the model has what 4M has not.
     """
-    domains = _domains(checkpoint.plan)
+    domains, shape = _domains(checkpoint.plan), checkpoint.architecture
+    weights = dict(checkpoint.weights)
+    if not shape.stored_positions:
+        weights[STORED_POSITIONS] = fixed_table(checkpoint.allocation, shape.dim)
     return {
-        place.name: place.of(checkpoint.weights)
-        for place in places(checkpoint.plan, checkpoint.allocation, checkpoint.architecture, domains)
+        place.name: place.of(weights)
+        for place in places(checkpoint.plan, checkpoint.allocation, shape, domains)
     }
 
 

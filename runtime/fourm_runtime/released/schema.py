@@ -11,9 +11,11 @@ from fourm_runtime.released.modalities import (
     Found,
     base_name,
     entry,
+    is_known,
     native_names,
+    nearest_known,
 )
-from fourm_schema.errors import CheckpointError
+from fourm_schema.errors import CheckpointError, PlanError
 from fourm_schema.schema import Schema
 from fourm_schema.special import special_ids
 
@@ -70,11 +72,17 @@ def released_schema(
         sentinels: of its text tokenizer.
         text_codec: as in `schema_of`.
 
+    Raises:
+        PlanError: if 4M has no modality of that name.
+
     >>> schema = released_schema(["rgb@224", "tok_depth@224"], ["tok_depth@224"])
     >>> schema.modality("tok_depth@224").vocab_size
     8192
     """
     inside, outside = list(domains_in), list(domains_out)
+    for domain in (*inside, *outside):
+        if not is_known(domain):
+            raise PlanError(domain, "is no modality of 4M", mend=nearest_known(domain))
     found = [_usual(domain, inside, outside) for domain in dict.fromkeys((*inside, *outside))]
     return schema_of(found, sentinels, text_codec, "the released modalities")
 
