@@ -19,7 +19,7 @@ from fourm_runtime.released.exporting import released_tensors
 from fourm_runtime.released.modalities import domain_of
 from fourm_runtime.released.schema import released_schema
 from fourm_runtime.released.tensors import Place, places
-from fourm_schema.allocation import allocate
+from fourm_schema.allocation import allocate, position_key
 from fourm_schema.architecture import SIZES, Architecture
 from fourm_schema.errors import PlanError
 from fourm_schema.plan import Plan
@@ -267,3 +267,44 @@ def test_no_tensor_of_a_released_model_shares_its_numbers_unsaid() -> None:
 def test_a_modality_that_4m_does_not_have_is_refused() -> None:
     with pytest.raises(PlanError, match=r"captoin: is no modality of 4M; did you mean 'caption'"):
         released_schema(["captoin"], [])
+
+
+@pytest.mark.parametrize(
+    ("domain", "vocabulary", "length", "positions", "embedding"),
+    [
+        ("rgb@224", 0, 196, "sincos-2d:14x14", "linear"),
+        ("rgb@448", 0, 784, "sincos-2d:28x28", "linear"),
+        ("caption", 30_000, 256, "sincos-1d:512", "table"),
+        ("det", 30_000, 256, "sincos-1d:512", "table"),
+        ("metadata", 30_000, 40, "sincos-1d:512", "table"),
+        ("human_poses", 30_000, 275, "sincos-1d:512", "table"),
+        ("color_palette", 30_000, 23, "sincos-1d:512", "table"),
+        ("sam_instance", 30_000, 290, "sincos-1d:512", "table"),
+        ("t5_caption", 0, 77, "sincos-1d:512", "linear"),
+        ("tok_rgb@224", 16_384, 196, "sincos-2d:14x14", "table"),
+        ("tok_depth@224", 8_192, 196, "sincos-2d:14x14", "table"),
+        ("tok_normal@224", 8_192, 196, "sincos-2d:14x14", "table"),
+        ("tok_semseg@224", 4_096, 196, "sincos-2d:14x14", "table"),
+        ("tok_clip@224", 8_192, 196, "sincos-2d:14x14", "table"),
+        ("tok_canny_edge@224", 8_192, 196, "sincos-2d:14x14", "table"),
+        ("tok_sam_edge@224", 8_192, 196, "sincos-2d:14x14", "table"),
+        ("tok_dinov2@224", 8_192, 256, "sincos-2d:16x16", "table"),
+        ("tok_imagebind@224", 8_192, 256, "sincos-2d:16x16", "table"),
+        ("tok_dinov2_global", 8_192, 16, "learned-1d:16", "table"),
+        ("tok_imagebind_global", 8_192, 16, "learned-1d:16", "table"),
+        ("tok_rgb@448", 16_384, 784, "sincos-2d:28x28", "table"),
+        ("tok_semseg@448", 4_096, 784, "sincos-2d:28x28", "table"),
+    ],
+)
+def test_every_modality_has_the_sizes_of_the_released_one(
+    domain: str, vocabulary: int, length: int, positions: str, embedding: str
+) -> None:
+    """Ids, tokens, positions and what brings it into the network; dense ones are inputs only."""
+    stream = resolve(released_schema([domain], [] if not vocabulary else [domain])).stream(domain)
+
+    assert (stream.vocab_size, stream.length, stream.embedding) == (vocabulary, length, embedding)
+    assert position_key(stream) == positions
+    assert stream.can_be_target == bool(vocabulary)
+    assert stream.target_ranks == {"human_poses": 263}.get(
+        domain, length if stream.kind == "text" else stream.position_count
+    )
