@@ -28,7 +28,7 @@ class Allocation:
     """Rows of the tables, by name.
 
     Attributes:
-        tokens: id space (stream name or shared vocabulary) -> rows of the vocabulary tables.
+        tokens: id space (stream name, or vocabulary whose rows are shared) -> rows of the vocabulary tables.
         fixed_positions: `scheme:shape` -> rows of the sin-cos table, e.g. `sincos-2d:14x14`.
         learned_positions: stream name -> rows of the learned position table.
         streams: stream name -> its row in the stream-embedding table.
@@ -58,8 +58,12 @@ class Allocation:
 
     def token_offset(self, stream: Stream) -> int:
         """Row of the stream's local id 0."""
-        assert stream.vocabulary is not None, "dense streams have no rows"
-        return self.tokens[stream.vocabulary].start
+        return self.token_span(stream).start
+
+    def token_span(self, stream: Stream) -> Span:
+        """Rows of all the stream's ids."""
+        assert stream.id_space is not None, "dense streams have no rows"
+        return self.tokens[stream.id_space]
 
     def position_offset(self, stream: Stream) -> int:
         """Row of the stream's position 0 in [fixed rows, learned rows] laid end to end."""
@@ -87,8 +91,8 @@ def allocate(plan: Plan, previous: Allocation | None = None) -> Allocation:
     learned, streams = dict(kept.learned_positions), dict(kept.streams)
     for stream in plan.streams:
         streams.setdefault(stream.name, 1 + len(streams))
-        if stream.vocabulary is not None:
-            _append(tokens, stream.vocabulary, stream.vocab_size, first=1)
+        if stream.id_space is not None:
+            _append(tokens, stream.id_space, stream.vocab_size, first=1)
         if stream.positions == "learned-1d":
             _append(learned, stream.name, stream.position_count, first=0)
         else:

@@ -23,6 +23,11 @@ class Architecture:
         registers: learned tokens put before each sample's encoder tokens.
         tie_head: the output head is the decoder's input table.
         share_stream_embedding: encoder and decoder use one stream-embedding table.
+        decoder_streams_apart: in the decoder's self-attention a token sees its own stream only; else also the
+            sample's streams before it in the plan (4M's `decoder_sep_mask` is False).
+        decoder_left_to_right: in the decoder's self-attention a token of a grid, too, sees those up to itself
+            only (4M's `decoder_causal_mask`); when generating, all of a grid still see each other, as there.
+        stored_positions: the sin-cos positions are those of the checkpoint, bit for bit, not computed anew.
     """
 
     dim: int
@@ -40,6 +45,9 @@ class Architecture:
     registers: int = 0
     tie_head: bool = True
     share_stream_embedding: bool = True
+    decoder_streams_apart: bool = True
+    decoder_left_to_right: bool = False
+    stored_positions: bool = False
 
     def __attrs_post_init__(self) -> None:
         if self.dim % self.heads or self.dim % 4:

@@ -171,6 +171,12 @@ class Image(Entry):
         None, description="cells per token when shown as pixels, if not the same as patch"
     )
     cell: Cell = Field(description="what a cell holds")
+    mean: Numbers | None = Field(
+        None, description="means taken off shown pixels: one for all channels, or one per channel"
+    )
+    std: Numbers | None = Field(
+        None, description="deviations shown pixels are divided by: one for all channels, or one per channel"
+    )
     shown: tuple[Literal["pixels", "tokens"], ...] = Field(
         ("tokens",), min_length=1, description="how the model sees it: each entry is a stream"
     )
@@ -236,6 +242,15 @@ class Vector(Entry):
     std: Numbers | None = Field(
         None, description="standard deviations of the numbers: one for all, or one per number"
     )
+    max_length: Count | None = Field(
+        None, description="most vectors of one sample, where its value is a sequence of vectors"
+    )
+    tokens: Count | None = Field(
+        None, description="tokens of a learned codec, or of ids given as they are, if not 16"
+    )
+    position_rows: Count | None = Field(
+        None, description="rows of the position table of a sequence, if not 2 (max_length + 1)"
+    )
     names: tuple[str, ...] | None = Field(None, description="names of the numbers")
     units: tuple[str, ...] | None = Field(None, description="units of the numbers")
     shown: tuple[Literal["values", "tokens"], ...] = Field(
@@ -269,6 +284,14 @@ class Text(Entry):
     vocabulary: str = Field(description="name of the word vocabulary, declared under vocabularies")
     max_tokens: Annotated[int, Field(ge=2, le=2**20)] = Field(
         description="most tokens of one text, its end token included"
+    )
+    position_rows: Count | None = Field(
+        None, description="rows of its position table, if not 2 (max_tokens + 1)"
+    )
+    target_positions: Count | None = Field(
+        None,
+        description="how many predicted tokens have a position each, if not all; "
+        "later ones share position 0, as in released 4M models",
     )
     views: Count = Field(
         1, description="alternative texts per sample; one is drawn each time a sample is seen"

@@ -76,6 +76,10 @@ class Stream:
         loss_weight: weight of this stream's mean loss in the total.
         column: name of the dataset column that holds the stream's tokens (or raw dense values).
         views: alternative values per sample (several captions); one is drawn each time a sample is seen.
+        row_space: whose rows of the tables it uses, if not those of its vocabulary.
+        position_rows: rows of its position table, if not as many as follow from its length.
+        target_positions: target tokens that have a position each, if not all; later ones take position 0.
+        aliases: other names it goes by.
     """
 
     name: str
@@ -96,6 +100,10 @@ class Stream:
     loss_weight: float
     column: str
     views: int = 1
+    row_space: str | None = None
+    position_rows: int | None = None
+    target_positions: int | None = None
+    aliases: tuple[str, ...] = ()
 
     @property
     def is_dense(self) -> bool:
@@ -110,12 +118,24 @@ class Stream:
         return self.role in ("target", "both")
 
     @property
+    def id_space(self) -> str | None:
+        """Whose rows of the vocabulary tables the stream's ids are; None when dense."""
+        return self.row_space or self.vocabulary
+
+    @property
+    def target_ranks(self) -> int:
+        """Target tokens with a position of their own; the decoder gives those after them position 0."""
+        return self.target_positions or self.position_count
+
+    @property
     def position_count(self) -> int:
         """Position rows the stream needs: its cells, or every rank a masked sequence can reach.
 
         A sequence of n tokens masked span by span becomes at most n + ceil(n / 2) + 1 target tokens;
         2 (n + 1) rows hold any of them (the length 4M reserves too).
         """
+        if self.position_rows is not None:
+            return self.position_rows
         return self.length if self.layout == "grid" else 2 * (self.length + 1)
 
 
@@ -135,7 +155,7 @@ class Plan:
     vocabularies: tuple[Vocabulary, ...]
 
     def stream(self, name: str) -> Stream:
-        """Find a stream by its name, or a modality's default stream by the modality's name.
+        """Find a stream by its name or an alias, or a modality's default stream by the modality's name.
 
         The default is the token stream where there is one, else the dense stream.
 
@@ -143,7 +163,8 @@ class Plan:
             PlanError: if nothing has that name; the message lists what has.
         """
         matches = [stream for stream in self.streams if stream.name == name] or sorted(
-            (stream for stream in self.streams if stream.modality == name), key=lambda stream: stream.is_dense
+            (stream for stream in self.streams if name in (stream.modality, *stream.aliases)),
+            key=lambda stream: stream.is_dense,
         )
         if not matches:
             raise PlanError(name, "is no stream or modality of this schema", mend=nearest(name, self.names))
@@ -173,4 +194,5 @@ class Plan:
         raise PlanError(stream.name, "has no special ids", mend="only sequence streams do")
 
     def of_modality(self, modality: str) -> Iterable[Stream]:
-        return (stream for stream in self.streams if stream.modality == modality)
+        """The streams of a modality, by its name or one of its aliases."""
+        return (stream for stream in self.streams if modality in (stream.modality, *stream.aliases))

@@ -1,6 +1,7 @@
 """Schema -> Plan: each modality becomes its streams, each vocabulary gets its special ids."""
 
 import math
+from collections.abc import Container
 
 from fourm_schema.codebooks import FSQ_DEFAULT
 from fourm_schema.digest import schema_hash
@@ -45,9 +46,16 @@ def resolve(schema: Schema) -> Plan:
                 mend="remove axes; declare one modality per step, or put the steps into a vector",
             )
     words = _word_vocabularies(schema)
+    own_rows = {name for name, declared in schema.vocabularies.items() if declared.rows == "own"}
     sets = _set_vocabularies(schema, words)
     streams = tuple(
-        _stream(name, entry, shown, words[entry.vocabulary] if isinstance(entry, Text) else sets.get(name))
+        _stream(
+            name,
+            entry,
+            shown,
+            words[entry.vocabulary] if isinstance(entry, Text) else sets.get(name),
+            own_rows,
+        )
         for name, entry in schema.modalities.items()
         for shown in entry.shown
     )
@@ -72,6 +80,8 @@ def require_runnable(plan: Plan) -> None:
 def _instead(stream: Stream) -> str:
     if stream.codec == MASK_GRAMMAR:
         return "its codec comes later; leave its fields of type mask out: a box can stand for one"
+    if stream.is_dense and stream.layout == "sequence":
+        return "sequences of vectors can be shown to a trained model, but not yet be stored and masked"
     if stream.codec not in LEARNED_CODECS or stream.codec in TRAINABLE_CODECS:
         return ""
     if stream.kind == "vector":
@@ -109,10 +119,12 @@ def _set_vocabularies(schema: Schema, words: dict[str, Vocabulary]) -> dict[str,
     return found
 
 
-def _stream(name: str, entry: Modality, shown: Shown, written: Vocabulary | None) -> Stream:
+def _stream(
+    name: str, entry: Modality, shown: Shown, written: Vocabulary | None, own_rows: Container[str]
+) -> Stream:
     choice = select(entry, shown)
-    is_sequence = isinstance(entry, Text | Set)
-    grid = _grid(entry, shown, choice.codec)
+    most = _longest(entry)
+    grid = _grid(entry, shown, choice.codec) if most is None else None
     if shown != "tokens":
         vocabulary, vocab_size = None, 0
     elif written is not None:
@@ -125,8 +137,8 @@ def _stream(name: str, entry: Modality, shown: Shown, written: Vocabulary | None
         kind=entry.kind,
         shown=shown,
         role="input" if shown != "tokens" else entry.role,
-        layout="sequence" if is_sequence else "grid",
-        length=entry.max_tokens if isinstance(entry, Text | Set) else math.prod(grid or ()),
+        layout="grid" if most is None else "sequence",
+        length=math.prod(grid or ()) if most is None else most,
         grid=grid,
         dense_dim=None if shown == "tokens" else _dense_dim(entry),
         vocabulary=vocabulary,
@@ -138,7 +150,18 @@ def _stream(name: str, entry: Modality, shown: Shown, written: Vocabulary | None
         loss_weight=entry.loss_weight,
         column=f"{name}__tokens" if shown == "tokens" else name,
         views=entry.views if isinstance(entry, Text) else 1,
+        row_space=f"{name}.{shown}" if vocabulary and vocabulary in own_rows else None,
+        position_rows=entry.position_rows if isinstance(entry, Text | Vector) else None,
+        target_positions=entry.target_positions if isinstance(entry, Text) else None,
+        aliases=entry.aliases,
     )
+
+
+def _longest(entry: Modality) -> int | None:
+    """Most tokens of a sequence; None where the length is fixed."""
+    if isinstance(entry, Text | Set):
+        return entry.max_tokens
+    return entry.max_length if isinstance(entry, Vector) else None
 
 
 def _grid(entry: Modality, shown: Shown, codec: str) -> tuple[int, ...] | None:
@@ -146,7 +169,8 @@ def _grid(entry: Modality, shown: Shown, codec: str) -> tuple[int, ...] | None:
         return entry.dense_grid if shown == "pixels" else entry.grid
     if isinstance(entry, Vector):
         # A dense vector is one token of dim numbers; learned codes are as many as 4M gives a global feature.
-        return (1,) if shown == "values" else (PQ_TOKENS,) if codec == "mlp-pq" else (entry.dim,)
+        learned = codec in ("mlp-pq", "ids")
+        return (1,) if shown == "values" else (entry.tokens or PQ_TOKENS,) if learned else (entry.dim,)
     return None
 
 

@@ -13,6 +13,7 @@ from fourm_schema.codebooks import FSQ_LEVELS, nearest_codebook
 from fourm_schema.errors import Fault, nearest
 from fourm_schema.modality import Modality
 from fourm_schema.select import PLUGIN, override_faults, select
+from fourm_schema.sequence_rules import position_faults, vector_sequence_faults
 from fourm_schema.set_rules import set_faults
 from fourm_schema.special import FIRST_SENTINEL, sentinels_needed
 from fourm_schema.value_rules import (
@@ -42,6 +43,7 @@ def schema_faults(tree: Tree) -> Iterator[Fault]:
                 yield from _vector_faults(tree, path)
             case "text":
                 yield from vocabulary_faults(tree, (*path, "vocabulary"))
+                yield from position_faults(tree, path, "max_tokens")
             case "set":
                 yield from set_faults(tree, path)
         yield from _choice_faults(tree, path)
@@ -91,6 +93,7 @@ def _image_faults(tree: Tree, path: Path) -> Iterator[Fault]:
             (*path, "pixel_patch"), "does nothing where no pixels are shown", mend=mend, at_key=True
         )
     yield from range_faults(tree, (*cell, "range"))
+    yield from _scale_faults(tree, path, tree.get(*cell, "channels"), "channels")
     if (
         meant(tree.get(*cell, "type"), ("continuous", "direction", "categorical", "features"))
         != "categorical"
@@ -123,7 +126,7 @@ def _near_patch(size: tuple[int, int], patch: tuple[int, int]) -> str:
 
 def _vector_faults(tree: Tree, path: Path) -> Iterator[Fault]:
     entry, dim = tree.mapping(*path), tree.get(*path, "dim")
-    for key in ("ranges", "names", "units", "mean", "std"):
+    for key in ("ranges", "names", "units"):
         given = entry.get(key)
         if not isinstance(given, list) or (key == "ranges" and any(is_number(item) for item in given)):
             continue
@@ -135,12 +138,24 @@ def _vector_faults(tree: Tree, path: Path) -> Iterator[Fault]:
     for index, _ in enumerate(tree.items(*path, "ranges")):
         yield from range_faults(tree, (*path, "ranges", index))
     yield from duplicate_faults(tree, (*path, "names"), "is a name twice")
-    deviations = tree.items(*path, "std") or [entry.get("std")]
-    if any(is_number(item) and item <= 0 for item in deviations):
-        yield tree.fault((*path, "std"), "must be above 0", shown(entry["std"]))
+    yield from _scale_faults(tree, path, dim, "numbers")
+    yield from vector_sequence_faults(tree, path)
     if "bins" in entry and "ranges" not in entry:
         mend = "give ranges: [lo, hi], or remove bins"
         yield tree.fault((*path, "bins"), "does nothing without ranges to cut", mend=mend, at_key=True)
+
+
+def _scale_faults(tree: Tree, path: Path, count: object, what: str) -> Iterator[Fault]:
+    """Means and deviations are one for all or one for each, and deviations are above 0."""
+    entry, needed = tree.mapping(*path), 1 if count is None else count
+    for key in ("mean", "std"):
+        given = entry.get(key)
+        if isinstance(given, list) and is_count(needed) and len(given) not in (1, needed):
+            allowed = f"must be one for each of the {needed} {what}, or one for all"
+            yield tree.fault((*path, key), allowed, str(len(given)))
+    deviations = tree.items(*path, "std") or [entry.get("std")]
+    if any(is_number(item) and item <= 0 for item in deviations):
+        yield tree.fault((*path, "std"), "must be above 0", shown(entry["std"]))
 
 
 def _choice_faults(tree: Tree, path: Path) -> Iterator[Fault]:
@@ -155,7 +170,13 @@ def _choice_faults(tree: Tree, path: Path) -> Iterator[Fault]:
     if entry.kind not in ("image", "vector") or illegal or "tokens" not in entry.shown:
         return
     codec, given = select(entry, "tokens").codec, tree.get(*path, "vocab_size")
-    if codec.startswith(PLUGIN) and given is None:
+    if "tokens" in tree.mapping(*path) and codec not in ("mlp-pq", "ids"):
+        what = f"does nothing: the codec {codec!r} has one token per number"
+        yield tree.fault((*path, "tokens"), what, mend="remove it", at_key=True)
+    if codec == "ids" and len(entry.shown) > 1:
+        what = f"cannot show {entry.shown[0]} beside ids: a value is one or the other"
+        yield tree.fault((*path, "shown"), what, mend="declare them as two modalities")
+    if (codec.startswith(PLUGIN) or codec == "ids") and given is None:
         what = f"must say how many token ids {codec!r} has"
         yield tree.fault((*path, "vocab_size"), what, mend="write vocab_size: N")
     elif codec in ("levels", "bins") and given is not None:

@@ -19,6 +19,9 @@ class Wordpiece(Frozen):
         description="token ids, those of special tokens and sentinels included"
     )
     lowercase: bool = Field(True, description="letters are lowercased first")
+    rows: Literal["shared", "own"] = Field(
+        "shared", description="its texts share their rows of the model's tables, or each has rows of its own"
+    )
     sentinels: Annotated[int, Field(ge=2, le=2**16)] | None = Field(
         None, description="sentinels that mark masked spans; left out: as many as the longest text can need"
     )

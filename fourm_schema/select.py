@@ -105,6 +105,15 @@ def text(entry: Modality, shown: Shown) -> bool:
     return entry.kind == "text"
 
 
+def tokens_or_text(entry: Modality, shown: Shown) -> bool:
+    return entry.kind != "set" and shown == "tokens"
+
+
+def asked_for_by_name(entry: Modality, shown: Shown) -> bool:
+    """Codecs that are chosen for nothing."""
+    return False
+
+
 # One row of the table is one or two lines to read.
 # fmt: off
 TABLE: tuple[Row, ...] = (
@@ -127,6 +136,9 @@ TABLE: tuple[Row, ...] = (
     Row(set_of_records, "grammar", "table", "sincos-1d",
         "records are written under the grammar of their fields, in tokens of their own"),
     Row(text, "wordpiece", "table", "sincos-1d", "words are cut into pieces of the shared vocabulary"),
+    Row(asked_for_by_name, "tokenizer", "table", "sincos-1d", "words are cut by a tokenizer made elsewhere",
+        can=text),
+    Row(asked_for_by_name, "ids", "table", "sincos-1d", "values are token ids already", can=tokens_or_text),
 )
 # fmt: on
 
@@ -140,6 +152,9 @@ POSITIONS: dict[str, str] = {
     "sincos-1d": "what comes earlier and later matters, and the length varies",
     "learned-1d": "each number means something of its own, near ones need not be alike",
 }
+
+ASKED_ONLY = tuple(row.codec for row in TABLE if row.when is asked_for_by_name)
+"""Codecs for what was made elsewhere: taken when asked for, never proposed."""
 
 LEARNED_CODECS = ("vit-fsq", "vit-class-fsq", "vit-feature-fsq", "mlp-pq")
 TRAINABLE_CODECS = ("vit-fsq",)
@@ -197,7 +212,8 @@ def override_faults(entry: Modality) -> dict[str, tuple[str, str]]:
         )
         if asked is not None and asked not in names and not plugin:
             kind = f"an {entry.kind}" if entry.kind == "image" else f"a {entry.kind}"
-            mend = nearest(asked, names).replace("known:", "legal:")
+            proposed = [name for name in names if name not in ASKED_ONLY]
+            mend = nearest(asked, proposed).replace("known:", "legal:")
             faults[key] = (f"cannot be {asked!r} for {kind} shown as {shown}", _for_what(asked) + mend)
     return faults
 

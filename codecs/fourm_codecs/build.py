@@ -9,8 +9,10 @@ from importlib.metadata import entry_points
 
 from fourm_codecs.base import CodecClass, Parts, StoredCodec
 from fourm_codecs.bins import BinsCodec
+from fourm_codecs.given_ids import IdsCodec, sequence_settings
 from fourm_codecs.levels import LevelsCodec
 from fourm_codecs.sets import SetCodec
+from fourm_codecs.tokenizer_file import TokenizerCodec
 from fourm_codecs.vocabulary import WordVocabulary
 from fourm_codecs.wordpiece import WordPieceCodec
 from fourm_schema.errors import CodecError, nearest
@@ -18,7 +20,7 @@ from fourm_schema.modality import Modality, Set
 from fourm_schema.plan import Plan, Stream
 from fourm_schema.resolve import resolve
 from fourm_schema.schema import Schema
-from fourm_schema.select import MASK_GRAMMAR
+from fourm_schema.select import ASKED_ONLY, MASK_GRAMMAR
 from fourm_schema.set_layout import text_vocabulary
 
 
@@ -37,6 +39,8 @@ CODECS: dict[str, CodecClass] = {
     "vit-fsq": _VitFsq(),
     "wordpiece": WordPieceCodec,
     "grammar": SetCodec,
+    "tokenizer": TokenizerCodec,
+    "ids": IdsCodec,
 }
 
 LATER: dict[str, str] = {
@@ -75,7 +79,8 @@ def build_codec(
     entry = schema.modalities[stream.modality]
     words = text_vocabulary(stream.modality, entry) if isinstance(entry, Set) else stream.vocabulary
     trained = _vocabulary(plan, stream, words, vocabularies or {}) if stream.layout == "sequence" else None
-    return codec_of_entry(stream.codec, stream.modality, entry, Parts(trained))
+    settings = sequence_settings(plan, stream) if stream.codec == "ids" else {}
+    return codec_of_entry(stream.codec, stream.modality, entry, Parts(trained, settings=settings))
 
 
 def codec_of_entry(codec: str, modality: str, entry: Modality, parts: Parts) -> StoredCodec:
@@ -98,7 +103,8 @@ def codec_class(codec: str, modality: str) -> CodecClass:
     if codec in LATER:
         raise CodecError(modality, f"codec {codec!r} comes in a later release", mend=LATER[codec])
     plugins = entry_points(group=ENTRY_POINT_GROUP)
-    known = [*CODECS, *(PLUGIN + name for name in plugins.names)]
+    ours = [name for name in CODECS if name not in ASKED_ONLY]
+    known = [*ours, *(PLUGIN + name for name in plugins.names)]
     if not codec.startswith(PLUGIN) or codec.removeprefix(PLUGIN) not in plugins.names:
         raise CodecError(modality, f"there is no codec {codec!r}", mend=nearest(codec, known))
     found: CodecClass = plugins[codec.removeprefix(PLUGIN)].load()

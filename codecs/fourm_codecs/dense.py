@@ -74,15 +74,22 @@ class DenseView:
         channels: int = 1,
         out_of_range: Literal["error", "clip"] = "error",
         modality: str = "image",
+        mean: tuple[float, ...] | None = None,
+        std: tuple[float, ...] | None = None,
     ) -> Self:
-        """An image whose range is brought to [-1, 1]; without a range it is taken as it is.
+        """An image brought to mean 0 and deviation 1 where these are given (one per channel), else its range
+        to [-1, 1]; without a range it is taken as it is.
 
         >>> view = DenseView.of_image((2, 4), (2, 2), (0, 8))
         >>> view.encode([[[0, 1, 2, 3], [4, 5, 6, 8]]])[0].tolist()
         [[-1.0, -0.75, 0.0, 0.25], [-0.5, -0.25, 0.5, 1.0]]
         """
         ranges = (value_range,) * channels if value_range else None
-        centre, scale = _unit_interval(ranges) if ranges else ((0.0,) * channels, (1.0,) * channels)
+        centre, scale = (0.0,) * channels, (1.0,) * channels
+        if mean is not None or std is not None:
+            centre, scale = mean or centre, std or scale
+        elif ranges:
+            centre, scale = _unit_interval(ranges)
         return cls(modality, (*size, channels), patch, ranges, centre, scale, (), out_of_range)
 
     @classmethod
@@ -130,7 +137,14 @@ class DenseView:
         elif isinstance(entry.cell, Direction):
             value_range = (-1.0, 1.0)
         return cls.of_image(
-            entry.size, entry.dense_patch, value_range, entry.channels, entry.out_of_range, modality
+            entry.size,
+            entry.dense_patch,
+            value_range,
+            entry.channels,
+            entry.out_of_range,
+            modality,
+            _of_each(entry.mean, entry.channels),
+            _of_each(entry.std, entry.channels),
         )
 
     @property
@@ -217,6 +231,10 @@ class DenseView:
         low, high = self.ranges[place[-1]]
         what = f"lies in [{show(low)}, {show(high)}]"
         return what, show(float(numbers[place])), "rescale it, or set `out_of_range: clip` to bound it"
+
+
+def _of_each(given: tuple[float, ...] | None, channels: int) -> tuple[float, ...] | None:
+    return given * channels if given is not None and len(given) == 1 else given
 
 
 def _unit_interval(ranges: Ranges) -> tuple[tuple[float, ...], tuple[float, ...]]:

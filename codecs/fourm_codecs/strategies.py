@@ -14,6 +14,7 @@ from fourm_codecs.base import Array
 from fourm_codecs.scale import Scale
 from fourm_schema.errors import CodecError
 from fourm_schema.modality import Categorical, Continuous, Direction, Image, Modality, Set, Text, Vector
+from fourm_schema.resolve import PQ_TOKENS
 from fourm_schema.set_fields import (
     AngleField,
     AnyField,
@@ -51,6 +52,8 @@ def values(entry: Modality) -> st.SearchStrategy[object]:
     Raises:
         CodecError: for a set with mask fields, which have no values yet.
     """
+    if entry.codec == "ids":
+        return _ids(entry)
     if isinstance(entry, Image):
         return _images(entry)
     if isinstance(entry, Vector):
@@ -59,6 +62,16 @@ def values(entry: Modality) -> st.SearchStrategy[object]:
         return _texts(entry.max_tokens)
     assert isinstance(entry, Set), "there is no fifth kind"
     return _sets(entry)
+
+
+def _ids(entry: Modality) -> st.SearchStrategy[object]:
+    if isinstance(entry, Text):
+        # Its vocabulary stands elsewhere; any has the ids of a few special tokens, of which 3 ends a text.
+        words = st.integers(0, 15).filter(lambda identity: identity != 3)
+        return st.lists(words, max_size=min(entry.max_tokens - 1, 12))
+    assert isinstance(entry, Image | Vector), "a set has no ids of its own choice"
+    shape = entry.grid if isinstance(entry, Image) else (entry.tokens or PQ_TOKENS,)
+    return arrays(np.int64, shape, elements=st.integers(0, (entry.vocab_size or 1) - 1))
 
 
 def _images(entry: Image) -> st.SearchStrategy[object]:

@@ -5,18 +5,24 @@
 'a seven'
 """
 
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+import attrs
 import torch
 
 from fourm_codecs.base import Codec, StoredCodec
-from fourm_runtime.checkpoints.store import Checkpoint, load, save
+from fourm_runtime.checkpoints.store import Checkpoint, Origin, load, save
+from fourm_runtime.encoder import Encoder, Features
 from fourm_runtime.generation.plan import GenerationPlan, compile_request
 from fourm_runtime.generation.request import Prefix, Request, RequestFaults, TargetsLike, read_targets
 from fourm_runtime.generation.run import run_jobs
 from fourm_runtime.generation.values import Generated, Values
+from fourm_runtime.hub import fetch, is_hub_id, upload
+from fourm_runtime.released.file import is_released
+from fourm_runtime.released.importing import import_4m
 from fourm_runtime.transformer import AnyToAnyTransformer
 from fourm_schema.errors import CheckpointError, Fault, RequestError
 from fourm_schema.plan import Plan
@@ -45,23 +51,40 @@ class AnyToAny:
     ) -> None:
         self.schema, self.model = schema, model
         self._values = Values(schema, model.plan, codecs)
+        self._origin: Origin | None = None
 
     @classmethod
     def from_pretrained(
-        cls, path: Path | str, device: torch.device | str = "cpu", averaged: bool = False
+        cls,
+        path: Path | str,
+        device: torch.device | str = "cpu",
+        averaged: bool = False,
+        *,
+        revision: str | None = None,
+        text_tokenizer: Path | str | None = None,
     ) -> Self:
-        """Load a checkpoint, or the latest one of a run.
+        """Load a checkpoint, the latest one of a run, or a released 4M model.
 
         Args:
-            path: directory of a checkpoint or of a run.
+            path: directory of a checkpoint or of a run; OWNER/NAME of a model on the Hugging Face hub; or a
+                released 4M model, as `fourm_runtime.released.importing.import_4m` takes it.
             device: where the model is to compute.
             averaged: take the moving average of the weights that the run kept (`optimizer.ema`).
+            revision: branch, tag or commit of a model on the hub.
+            text_tokenizer: tokenizer file of a released 4M model.
 
         Raises:
             CheckpointError: if it is missing or damaged, or has no average.
+            BackendError: if it is on the hub, and the extra `hub` is not installed.
         """
-        checkpoint = load(path, averaged=averaged)
-        return cls(checkpoint.schema, checkpoint.model().to(device), checkpoint.codecs)
+        place = fetch(str(path), revision) if is_hub_id(path) else Path(path)
+        if is_released(place):
+            checkpoint = import_4m(place, text_tokenizer)
+        else:
+            checkpoint = load(place, averaged=averaged)
+        made = cls(checkpoint.schema, checkpoint.model().to(device), checkpoint.codecs)
+        made._origin = checkpoint.origin
+        return made
 
     def save_pretrained(self, path: Path | str) -> None:
         """Write a checkpoint; `from_pretrained` reads it back.
@@ -79,7 +102,39 @@ class AnyToAny:
                     mend="give it the attributes `entry` and `parts` (see fourm_codecs.base.StoredCodec)",
                 )
             stored[modality] = codec
-        save(path, Checkpoint.of(self.model, self.schema, stored))
+        checkpoint = Checkpoint.of(self.model, self.schema, stored)
+        save(path, attrs.evolve(checkpoint, origin=self._origin))
+
+    def push_to_hub(self, repo_id: str, *, private: bool = False, token: str | None = None) -> str:
+        """Put the checkpoint on the Hugging Face hub; `from_pretrained(repo_id)` reads it back.
+
+        Args:
+            repo_id: OWNER/NAME; made if it is not there.
+            private: make it for its owner alone.
+            token: None takes that of `hf auth login`.
+
+        Returns:
+            Where it can be seen.
+
+        Raises:
+            BackendError: if the extra `hub` is not installed.
+            CheckpointError: if a codec cannot be stored, or the hub refuses.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(Path(folder) / "model")
+            return upload(Path(folder) / "model", repo_id, private=private, token=token)
+
+    def encoder(self) -> Encoder:
+        """The encoder on its own, with the same weights: values become features."""
+        return Encoder(self.model, self._values)
+
+    def embed(self, inputs: Inputs | Sequence[Inputs], *, batch_size: int = BATCH_SIZE) -> Features:
+        """One feature per sample, (N, D): see `fourm_runtime.encoder.Encoder.embed`.
+
+        Raises:
+            RequestError: naming every value that cannot be encoded, or a sample that gives none.
+        """
+        return self.encoder().embed(inputs, batch_size=batch_size)
 
     @property
     def plan(self) -> Plan:

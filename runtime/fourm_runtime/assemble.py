@@ -24,6 +24,8 @@ from fourm_schema.resolve import require_runnable
 
 OUTPUT_STD = 0.02
 INPUT_STD = 0.5
+STORED_POSITIONS = "tables.fixed_positions"
+"""The one tensor of a checkpoint that is not trained; only some have it (`Architecture.stored_positions`)."""
 
 
 def assemble(
@@ -56,6 +58,14 @@ def empty_model(plan: Plan, allocation: Allocation, architecture: Architecture) 
         model.tables.decoder_streams = model.tables.encoder_streams
     model.tables.fixed_positions = fixed_table(allocation, architecture.dim)
     return model
+
+
+def stored_tensors(model: AnyToAnyTransformer) -> dict[str, torch.Tensor]:
+    """What a checkpoint holds of a model: its parameters, and positions that are not computed. By name."""
+    tensors: dict[str, torch.Tensor] = dict(model.named_parameters())
+    if model.architecture.stored_positions:
+        tensors[STORED_POSITIONS] = model.tables.fixed_positions
+    return tensors
 
 
 def initialise(model: AnyToAnyTransformer, seed: int) -> None:

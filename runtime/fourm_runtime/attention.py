@@ -73,6 +73,27 @@ class Blocks:
         return cls._checked(q_lengths, q_lengths if k_lengths is None else k_lengths, causal, None)
 
     @classmethod
+    def prefixed(cls, q_lengths: Sequence[int], k_lengths: Sequence[int]) -> "Blocks":
+        """Causal blocks with keys before them: a block's last `q_lengths[b]` keys belong to its queries, and
+        each query sees the keys up to its own.
+
+        Args:
+            q_lengths: query tokens of each block.
+            k_lengths: key tokens of each block, those of the queries included.
+
+        Raises:
+            BackendError: if a block has fewer keys than queries.
+        """
+        blocks = cls._checked(q_lengths, k_lengths, True, None)
+        if any(q > k for q, k in zip(blocks.q_lengths, blocks.k_lengths, strict=True)):
+            raise BackendError(
+                "Blocks.prefixed",
+                "each block needs a key for each of its queries",
+                got=f"queries {_shown(q_lengths)}, keys {_shown(k_lengths)}",
+            )
+        return blocks
+
+    @classmethod
     def cached(cls, q_lengths: Sequence[int], k_lengths: Sequence[int], capacity: int) -> "Blocks":
         """Blocks over a key/value cache, for decoding token by token; it has no backward pass.
 
@@ -144,7 +165,11 @@ class Blocks:
                 )
             else:
                 made = biases.BlockDiagonalMask.from_seqlens(q, k, device=device)
-            self._biases[device] = made.make_causal() if self.causal and self.capacity is None else made
+            if self.causal and self.capacity is None:
+                # One and the same where no key comes before; this form has a kernel everywhere.
+                from_left = q == k
+                made = made.make_causal() if from_left else made.make_causal_from_bottomright()
+            self._biases[device] = made
         return self._biases[device]
 
     def keyed(self, device: torch.device) -> Tensor:

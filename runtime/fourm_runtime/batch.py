@@ -165,6 +165,21 @@ class Head:
 
 
 @attrs.frozen(eq=False)
+class JoinedKeys:
+    """What the decoder's blocks see where streams are not kept apart.
+
+    Attributes:
+        index: (K,) int64, decoder tokens whose keys each block sees, block after block: those of the
+            sample's streams before it, then its own.
+        parallel_lengths, causal_lengths: how many each block of a region sees.
+    """
+
+    index: torch.Tensor
+    parallel_lengths: tuple[int, ...]
+    causal_lengths: tuple[int, ...]
+
+
+@attrs.frozen(eq=False)
 class MicroBatch:
     """Two flat sequences and the lengths of their blocks. No padding, no mask.
 
@@ -183,6 +198,8 @@ class MicroBatch:
         parallel_queries, causal_queries: target tokens of each sample in each region (cross-attention);
             as many entries as `encoder_lengths`, zeros included.
         heads: stream name -> its targets, in the order of the plan.
+        joined: what blocks see of each other, for models whose decoder does not keep streams apart.
+        left_to_right: blocks of the parallel region are causal too.
     """
 
     encoder: Side
@@ -196,6 +213,8 @@ class MicroBatch:
     parallel_queries: tuple[int, ...]
     causal_queries: tuple[int, ...]
     heads: Mapping[str, Head]
+    joined: JoinedKeys | None = None
+    left_to_right: bool = False
 
     def to(self, device: torch.device | str) -> "MicroBatch":
         """Copy every tensor to a device; lengths stay on the host, so nothing ever waits for them."""
@@ -217,4 +236,5 @@ class MicroBatch:
                 name: Head(head.index.to(device), head.targets.to(device))
                 for name, head in self.heads.items()
             },
+            joined=self.joined and attrs.evolve(self.joined, index=self.joined.index.to(device)),
         )

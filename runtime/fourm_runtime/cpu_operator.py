@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from xformers.ops.fmha import common
+from xformers.ops.fmha.attn_bias import BlockDiagonalCausalFromBottomRightMask as PrefixedBias
 from xformers.ops.fmha.attn_bias import BlockDiagonalCausalMask as CausalBias
 from xformers.ops.fmha.attn_bias import BlockDiagonalCausalWithOffsetPaddedKeysMask as CachedBias
 from xformers.ops.fmha.attn_bias import BlockDiagonalMask as FullBias
@@ -199,10 +200,11 @@ class _Rectangles:
         live = (q_spans[:, 1] > q_spans[:, 0]) & (k_spans[:, 1] > k_spans[:, 0])
         (q_starts, q_stops), (k_starts, k_stops) = q_spans[live].T, k_spans[live].T
         m, n = q_stops - q_starts, k_stops - k_starts
-        ahead = n - m if isinstance(bias, CachedBias) else np.zeros_like(m)
+        ahead = n - m if isinstance(bias, (CachedBias, PrefixedBias)) else np.zeros_like(m)
         assert (ahead >= 0).all(), "a query before the first key sees nothing"
         # A lone query with all its keys before it is not masked at all.
-        causal = np.full(len(m), isinstance(bias, (CausalBias, CachedBias))) & (ahead < n - 1)
+        masked = isinstance(bias, (CausalBias, CachedBias, PrefixedBias))
+        causal = np.full(len(m), masked) & (ahead < n - 1)
         return cls(q_starts, m, k_starts, n, causal, ahead)
 
     def follows(self, block: int, run: Sequence[int]) -> bool:
@@ -284,7 +286,7 @@ class _Op(common.AttentionOpBase):  # type: ignore[misc]  # the base is untyped
     SUPPORTED_DEVICES = {"cpu"}  # noqa: RUF012  # the base declares a plain set
     SUPPORTED_DTYPES = DTYPES
     SUPPORTED_MAX_K = 65536
-    SUPPORTED_ATTN_BIAS_TYPES = (FullBias, CausalBias, CachedBias)
+    SUPPORTED_ATTN_BIAS_TYPES = (FullBias, CausalBias, CachedBias, PrefixedBias)
     SUPPORTS_DROPOUT = False
     SUPPORTS_CUSTOM_SCALE = True
     VARLEN_LSE_PACKED = True

@@ -13,7 +13,7 @@ from torch.nn import functional
 from fourm_runtime.batch import MicroBatch
 from fourm_schema.plan import Plan
 
-Divisor = Literal["present", "declared"]
+Divisor = Literal["present", "declared", "scores"]
 
 
 def loss_sums(logits: Mapping[str, torch.Tensor], batch: MicroBatch) -> dict[str, torch.Tensor]:
@@ -47,10 +47,20 @@ def stream_factors(counts: Mapping[str, int], plan: Plan, divisor: Divisor = "pr
         plan: gives the weights w_s.
         divisor: `present` divides by the weights of the streams that have targets in this step;
             `declared` by the number of streams that could be targets, absent ones included, as 4M does.
+            `scores` weighs each stream's mean by the scores it came from (targets x ids of its vocabulary)
+            and divides by their sum: 4M's loss type `token`.
     """
+    if divisor == "scores":
+        return _by_scores(counts, plan)
     weights = {s.name: s.loss_weight for s in plan.targets if counts.get(s.name)}
     total = sum(weights.values()) if divisor == "present" else float(len(plan.targets))
     return {name: weight / counts[name] / total for name, weight in weights.items() if total > 0}
+
+
+def _by_scores(counts: Mapping[str, int], plan: Plan) -> dict[str, float]:
+    each = {s.name: s.loss_weight * s.vocab_size for s in plan.targets if counts.get(s.name)}
+    total = sum(weight * counts[name] for name, weight in each.items())
+    return {name: weight / total for name, weight in each.items() if total > 0}
 
 
 def weighted(sums: Mapping[str, torch.Tensor], factors: Mapping[str, float]) -> torch.Tensor:

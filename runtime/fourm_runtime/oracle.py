@@ -75,8 +75,14 @@ class Padded:
         return {placed.stream.name: placed.ids for placed in self.targets}
 
 
-def pad(masked: Masked, plan: Plan, registers: int = 0) -> Padded:
-    """Give every selected token a slot, sample by sample and stream by stream, and write the masks out."""
+def pad(
+    masked: Masked, plan: Plan, registers: int = 0, apart: bool = True, left_to_right: bool = False
+) -> Padded:
+    """Give every selected token a slot, sample by sample and stream by stream, and write the masks out.
+
+    Args:
+        masked, plan, registers, apart, left_to_right: as `fourm_runtime.packing.pack` takes them.
+    """
     inputs, input_lengths = _place(masked.inputs, plan, np.full(masked.size, registers))
     targets, target_lengths = _place(masked.targets, plan, np.zeros(masked.size, dtype=np.int64))
     # A sample that shows nothing has one slot, of zeros.
@@ -91,6 +97,9 @@ def pad(masked: Masked, plan: Plan, registers: int = 0) -> Padded:
         stream_of_slot[placed.samples, placed.slots] = plan.index(placed.stream.name)
         is_sequence[placed.samples, placed.slots] = placed.stream.layout == "sequence"
     together = stream_of_slot[:, :, None] == stream_of_slot[:, None, :]
+    ordered = is_sequence | left_to_right
+    earlier = stream_of_slot[:, :, None] > stream_of_slot[:, None, :]
+    earlier &= (stream_of_slot >= 0)[:, None, :]
     not_future = torch.ones(m, m, dtype=torch.bool).tril()
     return Padded(
         inputs=inputs,
@@ -105,7 +114,7 @@ def pad(masked: Masked, plan: Plan, registers: int = 0) -> Padded:
         registers=registers,
         encoder_mask=keys[:, None, :].expand(-1, n, -1).contiguous(),
         # Padding sees padding: stream -1. What it computes is read by nobody.
-        decoder_mask=together & (not_future | ~is_sequence[:, :, None]),
+        decoder_mask=(together & (not_future | ~ordered[:, :, None])) | (earlier & (not apart)),
         context_mask=keys[:, None, :].expand(-1, m, -1).contiguous(),
     )
 
@@ -231,8 +240,7 @@ def _embed_target(model: AnyToAnyTransformer, padded: Padded) -> Tensor:
 
 def _span_of(table: Tensor, model: AnyToAnyTransformer, stream: Stream) -> Tensor:
     """The rows of a vocabulary table that belong to a stream's ids, (V, D)."""
-    assert stream.vocabulary is not None
-    span = model.allocation.tokens[stream.vocabulary]
+    span = model.allocation.token_span(stream)
     return table[span.start : span.stop]
 
 
@@ -242,9 +250,11 @@ def _stream_row(model: AnyToAnyTransformer, table: Tensor, stream: Stream) -> Te
 
 def _positions(model: AnyToAnyTransformer, placed: Placed, side: SideTables) -> Tensor:
     """Position embeddings of a stream's tokens, (T, D)."""
-    stream = placed.stream
+    stream, positions = placed.stream, placed.positions
+    if side is model.tables.decoder:
+        positions = positions * (positions < stream.target_ranks)
     if stream.positions == "learned-1d":
         span = model.allocation.learned_positions[stream.name]
-        return side.learned_positions[span.start : span.stop][placed.positions]
+        return side.learned_positions[span.start : span.stop][positions]
     start = model.allocation.position_offset(stream)
-    return model.tables.fixed_positions[start + placed.positions].to(side.tokens.dtype)
+    return model.tables.fixed_positions[start + positions].to(side.tokens.dtype)

@@ -6,6 +6,7 @@ static; the tail is cut into short blocks, since attention within a block costs 
 Without a capacity (CPU), all samples form one micro-batch of just their tokens.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import attrs
@@ -13,7 +14,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fourm_runtime.batch import DenseTokens, Head, Int32, Int64, Masked, MicroBatch, Selection, Side
+from fourm_runtime.batch import (
+    DenseTokens,
+    Head,
+    Int32,
+    Int64,
+    JoinedKeys,
+    Masked,
+    MicroBatch,
+    Selection,
+    Side,
+)
 from fourm_schema.allocation import Allocation
 from fourm_schema.errors import PlanError
 from fourm_schema.plan import Plan, Stream
@@ -42,6 +53,9 @@ def pack(
     allocation: Allocation,
     registers: int = 0,
     capacity: tuple[int, int] | None = None,
+    *,
+    apart: bool = True,
+    left_to_right: bool = False,
 ) -> tuple[MicroBatch, ...]:
     """Lay the selected tokens of N samples end to end.
 
@@ -51,6 +65,8 @@ def pack(
         allocation: rows of the tables.
         registers: learned tokens put before each sample's encoder tokens.
         capacity: (T_in, T_out) of a static micro-batch; None packs all samples into one, without tail.
+        apart: streams do not see each other in the decoder (`Architecture.decoder_streams_apart`).
+        left_to_right: a token of a grid does not see later ones (`Architecture.decoder_left_to_right`).
 
     Returns:
         One or more micro-batches; together they hold every sample once, in order.
@@ -59,10 +75,11 @@ def pack(
         PlanError: if one sample alone does not fit the capacity.
     """
     visible, wanted = _token_counts(masked, registers)
-    return tuple(
-        _pack_range(masked, plan, allocation, registers, capacity, start, stop)
+    parts = (
+        _pack_range(masked, plan, allocation, registers, capacity, start, stop, apart)
         for start, stop in _ranges(visible, wanted, capacity)
     )
+    return tuple(attrs.evolve(part, left_to_right=left_to_right) for part in parts)
 
 
 def _token_counts(masked: Masked, registers: int) -> tuple[Int64, Int64]:
@@ -108,6 +125,7 @@ def _pack_range(
     capacity: tuple[int, int] | None,
     start: int,
     stop: int,
+    apart: bool,
 ) -> MicroBatch:
     count = stop - start
 
@@ -166,6 +184,7 @@ def _pack_range(
             np.bincount(causal.samples, minlength=count).tolist() + ([tail_out, *idle[1:]] if tail else [])
         ),
         heads=_heads(plan, parallel, causal),
+        joined=None if apart else _joined(parallel, causal, _tail_lengths(tail_out)),
     )
 
 
@@ -195,10 +214,18 @@ def _lay(
     return _Tokens(
         samples=samples[order],
         stream_index=joined([np.full(sel.size, plan.index(s.name), np.int32) for s, sel in pairs])[order],
-        positions=joined([sel.positions + allocation.position_offset(s) for s, sel in pairs])[order],
+        positions=joined([_positions(stream, sel, allocation, target) for stream, sel in pairs])[order],
         ids=joined([sel.ids for _, sel in pairs])[order],
         rows=joined([_rows(stream, selection, allocation, target) for stream, selection in pairs])[order],
     )
+
+
+def _positions(stream: Stream, selection: Selection, allocation: Allocation, target: bool) -> Int32:
+    """Rows of the position tables."""
+    ranks = selection.positions
+    if target:
+        ranks = np.where(ranks < stream.target_ranks, ranks, 0)
+    return (ranks + allocation.position_offset(stream)).astype(np.int32)
 
 
 def _rows(stream: Stream, selection: Selection, allocation: Allocation, target: bool) -> Int32:
@@ -226,6 +253,35 @@ def _block_lengths(tokens: _Tokens, plan: Plan) -> tuple[int, ...]:
     """Run lengths of (sample, stream), in order."""
     key = tokens.samples.astype(np.int64) * len(plan.streams) + tokens.stream_index
     return tuple(np.unique(key, return_counts=True)[1].tolist())
+
+
+def _starts(tokens: _Tokens) -> list[int]:
+    """Where each (sample, stream) begins."""
+    key = np.stack([tokens.samples, tokens.stream_index])
+    return np.flatnonzero((np.diff(key, prepend=-1, axis=1) != 0).any(axis=0)).tolist()
+
+
+def _joined(parallel: _Tokens, causal: _Tokens, tail: list[int]) -> JoinedKeys:
+    """Each block sees the blocks of its sample whose streams come before its own, then itself."""
+    blocks: list[tuple[int, int, NDArray[np.int64]]] = []
+    for tokens, offset in ((parallel, 0), (causal, parallel.size)):
+        for first, last in itertools.pairwise([*_starts(tokens), tokens.size]):
+            places = np.arange(first, last) + offset
+            blocks.append((int(tokens.samples[first]), int(tokens.stream_index[first]), places))
+    seen = []
+    for sample, stream, own in blocks:
+        before = [places for other, earlier, places in blocks if other == sample and earlier < stream]
+        seen.append(np.concatenate([*before, own]))
+    first = parallel.size + causal.size
+    for length in tail:
+        seen.append(np.arange(first, first + length))
+        first += length
+    cut = len(_starts(parallel))
+    return JoinedKeys(
+        torch.from_numpy(np.concatenate([np.zeros(0, np.int64), *seen])),
+        tuple(map(len, seen[:cut])),
+        tuple(map(len, seen[cut:])),
+    )
 
 
 def _tail_lengths(size: int) -> list[int]:

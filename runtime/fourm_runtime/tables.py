@@ -62,7 +62,9 @@ class Tables(nn.Module):
                 if s.dense_dim is not None
             }
         )
-        self.register_buffer("fixed_positions", fixed_table(allocation, dim), persistent=False)
+        self.register_buffer(
+            "fixed_positions", fixed_table(allocation, dim), persistent=architecture.stored_positions
+        )
 
     def embed_input(self, batch: MicroBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """Content and embedding (position + stream) of the visible tokens: (T, D), (T, D).
@@ -95,8 +97,7 @@ class Tables(nn.Module):
 
     def logits(self, hidden_TD: torch.Tensor, stream: Stream) -> torch.Tensor:
         """Scores of the stream's ids for tokens that are to predict it: (T, V)."""
-        assert stream.vocabulary is not None, "dense streams are not predicted"
-        span = self.allocation.tokens[stream.vocabulary]
+        span = self.allocation.token_span(stream)
         weight = self.decoder.tokens if self.head is None else self.head
         return functional.linear(hidden_TD, weight[span.start : span.stop])
 

@@ -32,17 +32,29 @@ class Routes:
     parallel_context: Blocks
     causal_context: Blocks
     parallel_size: int
+    joined: torch.Tensor | None = None
+    """(K,) decoder tokens whose keys the blocks see, where streams are not kept apart."""
 
     @classmethod
     def of(cls, batch: MicroBatch) -> "Routes":
+        joined = batch.joined
+        seen = (None, None) if joined is None else (joined.parallel_lengths, joined.causal_lengths)
         return cls(
+            joined=None if joined is None else joined.index,
             encoder=Blocks.build(batch.encoder_lengths),
-            parallel=Blocks.build(batch.parallel_lengths),
-            causal=Blocks.build(batch.causal_lengths, causal=True),
+            parallel=_region(batch.parallel_lengths, seen[0], batch.left_to_right),
+            causal=_region(batch.causal_lengths, seen[1], True),
             parallel_context=Blocks.build(batch.parallel_queries, batch.encoder_lengths),
             causal_context=Blocks.build(batch.causal_queries, batch.encoder_lengths),
             parallel_size=batch.parallel_size,
         )
+
+
+def _region(lengths: tuple[int, ...], seen: tuple[int, ...] | None, causal: bool) -> Blocks:
+    """Self-attention of one region: within its blocks, or over what each of them sees besides."""
+    if causal and seen is not None:
+        return Blocks.prefixed(lengths, seen)
+    return Blocks.build(lengths, seen, causal=causal)
 
 
 def _norm(dim: int, shape: Architecture) -> nn.LayerNorm:
@@ -95,12 +107,14 @@ class RegionAttention(SelfAttention):
 
     def forward_regions(self, x_TD: torch.Tensor, routes: Routes) -> torch.Tensor:
         q, k, v = self.project(x_TD)
-        cut = routes.parallel_size
+        cut, cut_keys = routes.parallel_size, routes.parallel.k_size
+        if routes.joined is not None:
+            k, v = k[routes.joined], v[routes.joined]
         return self.merge(
             torch.cat(
                 [
-                    attend(q[:cut], k[:cut], v[:cut], routes.parallel),
-                    attend(q[cut:], k[cut:], v[cut:], routes.causal),
+                    attend(q[:cut], k[:cut_keys], v[:cut_keys], routes.parallel),
+                    attend(q[cut:], k[cut_keys:], v[cut_keys:], routes.causal),
                 ]
             )
         )
@@ -207,13 +221,22 @@ class AnyToAnyTransformer(nn.Module):
         Returns:
             The decoder's context (T_in, D): projected encoder output plus the tokens' embeddings.
         """
+        features, embedding = self._encoded(batch, routes)
+        context: torch.Tensor = self.context_proj(features) + embedding
+        return context
+
+    def features(self, batch: MicroBatch, routes: Routes | None = None) -> torch.Tensor:
+        """What the encoder makes of the visible tokens, for use on its own: (T_in, D), normalised."""
+        return self._encoded(batch, routes)[0]
+
+    def _encoded(self, batch: MicroBatch, routes: Routes | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Normalised output, and the tokens' embeddings."""
         routes = routes or Routes.of(batch)
         content, embedding = self.tables.embed_input(batch)
         x = content + embedding
         for block in self.encoder:
             x = block(x, routes)
-        context: torch.Tensor = self.context_proj(self.encoder_norm(x)) + embedding
-        return context
+        return self.encoder_norm(x), embedding
 
     def decode(
         self, batch: MicroBatch, context_SD: torch.Tensor, routes: Routes | None = None

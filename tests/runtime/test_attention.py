@@ -51,6 +51,8 @@ def build(kind: str, q: Sequence[int], k: Sequence[int]) -> Blocks:
     if kind == "cached":
         filled = [new + before for new, before in zip(q, k, strict=True)]
         return Blocks.cached(q, filled, capacity=max([1, *filled]) + 2)
+    if kind == "prefixed":
+        return Blocks.prefixed(q, [own + before for own, before in zip(q, k, strict=True)])
     return Blocks.build(q, causal=kind == "causal")
 
 
@@ -66,7 +68,7 @@ def mask_of(blocks: Blocks) -> Tensor:
         )
     else:
         bias = biases.BlockDiagonalMask.from_seqlens(q, k, device=CPU)
-        bias = bias.make_causal() if blocks.causal else bias
+        bias = bias.make_causal_from_bottomright() if blocks.causal else bias
     mask: Tensor = bias.materialize((blocks.q_size, blocks.k_size), dtype=torch.float64, device=CPU)
     return mask
 
@@ -122,7 +124,7 @@ def outputs_and_gradients(
 
 
 @DTYPES
-@pytest.mark.parametrize("kind", ["self", "cross", "causal"])
+@pytest.mark.parametrize("kind", ["self", "cross", "causal", "prefixed"])
 @settings(max_examples=15)
 @given(lengths=block_lengths())
 def test_outputs_and_gradients_are_those_of_an_explicit_softmax(
@@ -155,7 +157,7 @@ def test_a_cache_gives_each_query_the_keys_up_to_its_own(
 
 @pytest.mark.parametrize("device", [CUDA])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("kind", ["self", "cross", "causal"])
+@pytest.mark.parametrize("kind", ["self", "cross", "causal", "prefixed"])
 @settings(max_examples=20)
 @given(lengths=block_lengths())
 def test_the_gpu_agrees_with_the_same_oracle(
@@ -166,7 +168,7 @@ def test_the_gpu_agrees_with_the_same_oracle(
     assert agree(found, truth, 1e-4 if dtype is torch.float32 else 3e-2)
 
 
-@pytest.mark.parametrize("kind", ["self", "cross", "causal"])
+@pytest.mark.parametrize("kind", ["self", "cross", "causal", "prefixed"])
 @settings(max_examples=10)
 @given(lengths=block_lengths())
 def test_the_output_is_the_same_bit_for_bit_without_a_graph(
@@ -397,6 +399,7 @@ def test_a_device_without_kernels_is_refused_by_name() -> None:
         (lambda: Blocks.build([1, 2], [3]), r"equally many blocks.*got queries \[1, 2\], keys \[3\]"),
         (lambda: Blocks.build([-1]), r"none of negative length"),
         (lambda: Blocks.build([2], [3], causal=True), r"as many keys as queries.*Blocks\.cached"),
+        (lambda: Blocks.prefixed([2], [1]), r"a key for each of its queries; got queries \[2\], keys \[1\]"),
         (lambda: Blocks.cached([2], [1], 4), r"got 2 new tokens, 1 rows filled of 4"),
         (lambda: Blocks.cached([1], [5], 4), r"got 1 new tokens, 5 rows filled of 4"),
         (lambda: Blocks.build(list(range(12)), [1]), r"\[0, 1, 2, 3, 4, 5, 6, 7, \.\.\. 12 in all\]"),

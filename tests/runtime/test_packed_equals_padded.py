@@ -95,7 +95,10 @@ def packed(model: AnyToAnyTransformer, batches: Sequence[MicroBatch]) -> Answers
 
 def padded(model: AnyToAnyTransformer, masked: Masked, softmax: oracle.Softmax = "explicit") -> Answers:
     """The weighted mean of the streams' mean losses, as its definition has it."""
-    batch = oracle.pad(masked, model.plan, model.architecture.registers)
+    shape = model.architecture
+    batch = oracle.pad(
+        masked, model.plan, shape.registers, shape.decoder_streams_apart, shape.decoder_left_to_right
+    )
     logits = oracle.forward(model, batch, softmax)
     weights = {name: model.plan.stream(name).loss_weight for name in logits}
     means = [w * functional.cross_entropy(logits[name], batch.labels[name]) for name, w in weights.items()]
@@ -136,6 +139,31 @@ def test_logits_loss_and_every_gradient_are_those_of_padded_samples(
     longest = max(1, sum(each.length for each in plan.streams)) + shape.registers
     batches = pack(
         masked, plan, model.allocation, shape.registers, capacity=(longest, longest) if tight else None
+    )
+
+    assert agree(packed(model, batches), padded(model, masked), 1e-9)
+
+
+@settings(max_examples=20)
+@given(
+    plan=plans(),
+    seed=SEEDS,
+    size=st.integers(1, 3),
+    tight=st.booleans(),
+    apart=st.booleans(),
+    left_to_right=st.booleans(),
+)
+def test_other_sights_in_the_decoder_are_packed_as_exactly(
+    plan: Plan, seed: int, size: int, tight: bool, apart: bool, left_to_right: bool
+) -> None:
+    """Where streams are not apart, the keys of each block are gathered: earlier streams, and itself."""
+    shape = attrs.evolve(SHAPE, decoder_streams_apart=apart, decoder_left_to_right=left_to_right)
+    model = build(plan, shape, seed, torch.float64)
+    masked = masked_samples(plan, size, seed)
+    longest = max(1, sum(each.length for each in plan.streams))
+    capacity = (longest, longest) if tight else None
+    batches = pack(
+        masked, plan, model.allocation, capacity=capacity, apart=apart, left_to_right=left_to_right
     )
 
     assert agree(packed(model, batches), padded(model, masked), 1e-9)

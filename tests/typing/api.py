@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fourm_codecs import Codec, TokenBatch, build_codec, load_codec, save_codec
 from fourm_codecs.vocabulary import WordVocabulary
@@ -74,4 +75,6 @@ def predict(run: Path) -> tuple[str, float]:
     model = AnyToAny.from_pretrained(run)
     (answer,) = model.generate({"digit": np.zeros((8, 8))}, ["caption", "shape"], temperature=0.5, seed=1)
     made = answer["caption"]
+    features: NDArray[np.float32] = model.embed([{"digit": np.zeros((8, 8))}])
+    assert features.shape == (1, model.encoder().dim)
     return str(made.value), float(made.confidence.mean())

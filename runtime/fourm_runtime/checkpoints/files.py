@@ -14,14 +14,16 @@ from typing import Protocol, TypeVar, cast
 import cattrs
 import torch
 from cattrs import BaseValidationError, Converter, transform_error
+from cattrs.gen import make_dict_unstructure_fn, override
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from fourm_schema.errors import CheckpointError
+from fourm_schema.plan import Stream
 
 T = TypeVar("T")
 
-_PICKLES = (b"PK\x03\x04", b"\x80")
+_ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 """How files of `torch.save` begin: a zip archive now, a bare pickle before torch 1.6."""
 
 _MEND = "restore the checkpoint, or use another one"
@@ -42,6 +44,12 @@ def _converter() -> Converter:
     for kind, accepted in ((int, ()), (str, ()), (bool, ()), (float, (int,))):
         exact(kind, *accepted)
     converter.register_structure_hook_func(lambda kind: kind is object, lambda value, _: value)
+    # Records that later releases gave a field are written, and hashed, as before where it is left out.
+    later = override(omit_if_default=True)
+    write_stream = make_dict_unstructure_fn(
+        Stream, converter, row_space=later, position_rows=later, target_positions=later, aliases=later
+    )
+    converter.register_unstructure_hook(Stream, write_stream)
     return converter
 
 
@@ -178,7 +186,7 @@ def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     Raises:
         CheckpointError: if the file is missing, truncated, or of another format.
     """
-    with _open(path) as file:
+    with open_tensors(path) as file:
         return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  (no mapping)
 
 
@@ -188,18 +196,22 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     Raises:
         CheckpointError: if the file is missing, truncated, or of another format.
     """
-    with _open(path) as file:
+    with open_tensors(path) as file:
         return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  (no mapping)
 
 
 class _Slice(Protocol):
     def get_shape(self) -> list[int]: ...
 
+    def get_dtype(self) -> str: ...
 
-class _TensorFile(Protocol):
+
+class TensorFile(Protocol):
     """What is used of safetensors' `safe_open`, which is not typed."""
 
     def keys(self) -> list[str]: ...
+
+    def metadata(self) -> dict[str, str] | None: ...
 
     def get_slice(self, name: str) -> _Slice: ...
 
@@ -207,10 +219,15 @@ class _TensorFile(Protocol):
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[_TensorFile]:
+def open_tensors(path: Path) -> Iterator[TensorFile]:
+    """Open a safetensors file to read it tensor by tensor.
+
+    Raises:
+        CheckpointError: if the file is missing, truncated, or of another format.
+    """
     try:
         with safe_open(path, framework="pt") as file:
-            yield cast(_TensorFile, file)
+            yield cast(TensorFile, file)
     except FileNotFoundError:
         raise CheckpointError(str(path), "is missing", mend=_MEND) from None
     except (SafetensorError, OSError) as error:
@@ -222,7 +239,9 @@ def _open(path: Path) -> Iterator[_TensorFile]:
 def _what(path: Path) -> str:
     """What a file that is not what it should be looks like."""
     with contextlib.suppress(OSError), path.open("rb") as file:
-        if file.read(4).startswith(_PICKLES):
+        head = file.read(9)
+        # The length of a safetensors header may begin as a pickle does; the header's brace tells.
+        if head.startswith(_ZIP) or (head.startswith(_PICKLE) and not head.endswith(b"{")):
             return "a pickle, which is never read here since unpickling runs code"
     size = path.stat().st_size if path.is_file() else 0
     return f"{size} bytes of something else"

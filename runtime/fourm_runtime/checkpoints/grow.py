@@ -12,7 +12,7 @@ import attrs
 import torch
 
 from fourm_codecs.base import StoredCodec
-from fourm_runtime.assemble import assemble
+from fourm_runtime.assemble import STORED_POSITIONS, assemble, stored_tensors
 from fourm_runtime.checkpoints.files import listed
 from fourm_runtime.checkpoints.state import TrainingState
 from fourm_runtime.checkpoints.store import Checkpoint
@@ -115,7 +115,7 @@ def grow(
     model = assemble(resolve(schema), checkpoint.architecture, seed, checkpoint.allocation)
     weights = {
         name: _over(parameter.detach(), checkpoint.weights.get(name))
-        for name, parameter in model.named_parameters()
+        for name, parameter in stored_tensors(model).items()
     }
     kept = {name: codec for name, codec in checkpoint.codecs.items() if name in schema.modalities}
     return Checkpoint(
@@ -129,16 +129,17 @@ def grow_state(state: TrainingState, grown: Checkpoint) -> TrainingState:
     Moments of new rows are zero. The average of new rows is their first weights.
     """
     fields = ("exp_avg", "exp_avg_sq")
+    trained = {name: weight for name, weight in grown.weights.items() if name != STORED_POSITIONS}
     optimizer = {
         f"{name}.{field}": _over(torch.zeros_like(weight), state.optimizer.get(f"{name}.{field}"))
-        for name, weight in grown.weights.items()
+        for name, weight in trained.items()
         for field in fields
     }
-    for name in grown.weights:
+    for name in trained:
         optimizer[f"{name}.step"] = state.optimizer.get(f"{name}.step", torch.zeros(()))
     average = state.average
     if average is not None:
-        average = {name: _over(weight, average.get(name)) for name, weight in grown.weights.items()}
+        average = {name: _over(weight, average.get(name)) for name, weight in trained.items()}
     return attrs.evolve(state, optimizer=optimizer if state.optimizer else {}, average=average)
 
 

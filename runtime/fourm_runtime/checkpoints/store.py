@@ -5,6 +5,7 @@
     model.safetensors    every parameter, by name
     codecs/<modality>/   the codec of each token stream
     README.md            a card for people
+    origin.json          of an imported model: what its export gives back
     training/            what a run needs to go on (see `fourm_runtime.checkpoints.state`); not for use
 
 In a run's directory checkpoints stand as `checkpoints/step-00000100`, and the text file
@@ -23,7 +24,7 @@ import torch
 
 from fourm_codecs.base import StoredCodec
 from fourm_codecs.store import load_codec, save_codec
-from fourm_runtime.assemble import empty_model
+from fourm_runtime.assemble import STORED_POSITIONS, empty_model, stored_tensors
 from fourm_runtime.checkpoints.files import (
     CONVERTER,
     listed,
@@ -56,6 +57,7 @@ CONFIG, SCHEMA, WEIGHTS, CODECS, CARD = (
     "codecs",
     "README.md",
 )
+ORIGIN = "origin.json"
 CHECKPOINTS, LATEST = "checkpoints", "latest"
 
 _MEND = "restore the checkpoint, or use another one"
@@ -83,6 +85,23 @@ class Config:
     architecture: Architecture
 
 
+@attrs.frozen
+class Origin:
+    """What an imported checkpoint does not need, and its export gives back.
+
+    Attributes:
+        format: `4m`.
+        metadata: of the header of the file with the weights.
+        config: text of `config.json`, where the weights had one beside them.
+        dtypes: tensor of that format -> its type, where that was not float32.
+    """
+
+    format: str
+    metadata: dict[str, str] = attrs.field(factory=dict)
+    config: str | None = None
+    dtypes: dict[str, str] = attrs.field(factory=dict)
+
+
 @attrs.frozen(eq=False)
 class Checkpoint:
     """A trained model with everything that gives its tokens meaning.
@@ -90,8 +109,9 @@ class Checkpoint:
     Attributes:
         schema: what the data is.
         plan, allocation, architecture: what the schema came to when the model was built.
-        weights: parameters by name, on the CPU.
+        weights: parameters (and stored positions) by name, on the CPU.
         codecs: modality -> codec of its token stream.
+        origin: what the checkpoint was imported from, where it was.
     """
 
     schema: Schema
@@ -100,21 +120,22 @@ class Checkpoint:
     architecture: Architecture
     weights: Mapping[str, torch.Tensor]
     codecs: Mapping[str, StoredCodec] = attrs.field(factory=dict)
+    origin: Origin | None = None
 
     @classmethod
     def of(
         cls, model: AnyToAnyTransformer, schema: Schema, codecs: Mapping[str, StoredCodec] | None = None
     ) -> "Checkpoint":
         """Take the weights of a model as they are now (they are not copied on the CPU)."""
-        weights = {name: parameter.detach().cpu() for name, parameter in model.named_parameters()}
+        weights = {name: tensor.detach().cpu() for name, tensor in stored_tensors(model).items()}
         return cls(schema, model.plan, model.allocation, model.architecture, weights, dict(codecs or {}))
 
     def model(self) -> AnyToAnyTransformer:
         """Build the model, on the CPU, with these weights."""
         model = empty_model(self.plan, self.allocation, self.architecture)
         with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                parameter.copy_(self.weights[name])
+            for name, tensor in stored_tensors(model).items():
+                tensor.copy_(self.weights[name])
         return model
 
 
@@ -144,6 +165,8 @@ def save(directory: Path | str, checkpoint: Checkpoint, training: TrainingState 
         write_record(fresh / CONFIG, config)
         (fresh / SCHEMA).write_text(dump_schema(checkpoint.schema), encoding="utf-8")
         write_tensors(fresh / WEIGHTS, checkpoint.weights)
+        if checkpoint.origin is not None:
+            write_record(fresh / ORIGIN, checkpoint.origin)
         for modality, codec in checkpoint.codecs.items():
             save_codec(codec, fresh / CODECS / modality)
         (fresh / CARD).write_text(_card(checkpoint, training), encoding="utf-8")
@@ -174,14 +197,19 @@ def load(path: Path | str, *, averaged: bool = False) -> Checkpoint:
                 "keeps no average of the weights",
                 mend="train with optimizer.ema, or use the weights",
             )
-    _check_weights(file, config)
+    stored = config.architecture.stored_positions
+    _check_weights(file, config, lacking=STORED_POSITIONS if averaged and stored else None)
+    weights = read_tensors(file)
+    if averaged and stored:
+        weights[STORED_POSITIONS] = read_tensors(directory / WEIGHTS)[STORED_POSITIONS]
     return Checkpoint(
         schema,
         config.plan,
         config.allocation,
         config.architecture,
-        read_tensors(file),
+        weights,
         _read_codecs(directory / CODECS, config.plan),
+        read_record(directory / ORIGIN, Origin) if (directory / ORIGIN).exists() else None,
     )
 
 
@@ -305,11 +333,18 @@ def _read_codecs(folder: Path, plan: Plan) -> dict[str, StoredCodec]:
         raise CheckpointError(str(folder), "a codec is damaged", got=str(error), mend=_MEND) from None
 
 
-def _check_weights(path: Path, config: Config) -> None:
-    """Compare names and shapes with what the configuration says, before a number is read."""
+def _check_weights(path: Path, config: Config, lacking: str | None = None) -> None:
+    """Compare names and shapes with what the configuration says, before a number is read.
+
+    Args:
+        path: of the weights.
+        config: what they should be.
+        lacking: a tensor that this file need not have.
+    """
     with torch.device("meta"):
         model = AnyToAnyTransformer(config.plan, config.allocation, config.architecture)
-    expected = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    expected = {name: tuple(tensor.shape) for name, tensor in stored_tensors(model).items()}
+    expected = {name: shape for name, shape in expected.items() if name != lacking}
     found = tensor_shapes(path)
     wrong = [
         f"{name}: expected {expected.get(name, 'nothing')}, found {found.get(name, 'nothing')}"

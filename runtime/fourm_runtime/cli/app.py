@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from fourm_runtime.cli import codec, data, evaluate, generate, init, mask, schema, train
+from fourm_runtime.cli import codec, data, evaluate, generate, init, mask, released, schema, train
 from fourm_runtime.cli.show import show_error
 from fourm_schema.errors import FourmError
 
@@ -56,6 +56,8 @@ app.add_typer(mask.group, name="mask")
 app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(generate.generate)
+app.add_typer(released.imports, name="import")
+app.add_typer(released.exports, name="export")
 
 
 def main() -> None:

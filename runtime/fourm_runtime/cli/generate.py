@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from fourm_schema.schema import Schema
 
 
+IDS_SHOWN = 8
+
+
 def generate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, or of one checkpoint.")],
     to: Annotated[
@@ -134,12 +137,34 @@ def _inputs(schema: "Schema", plan: "Plan", given: Sequence[str], begun: Sequenc
             # A name that does not exist is told with all other faults of the request.
             entry = None if stream is None else schema.modalities[stream.modality]
             begins = option == "--continue"
+            if stream is not None and not stream.is_dense and stream.codec == "ids":
+                ids = _read_ids(f"{option} {name}", value)
+                inputs[name] = Prefix(ids) if begins else ids
+                continue
             if entry is None or (begins and entry.kind != "set"):
                 inputs[name] = Prefix(value) if begins else value
                 continue
             read = _read(f"{option} {name}", name, entry, value)
             inputs[name] = Prefix(read) if begins else read
     return inputs
+
+
+def _read_ids(where: str, text: str) -> object:
+    """Token ids: JSON, or the file of an array of them."""
+    import json
+
+    import numpy as np
+
+    from fourm_schema.errors import RequestError
+
+    try:
+        if text.lstrip().startswith("["):
+            return json.loads(text)
+        return np.load(text, allow_pickle=False)
+    except (ValueError, OSError, EOFError, RecursionError) as error:
+        raise RequestError(
+            where, "are token ids: [1, 2, ...], or a file of them (.npy)", got=str(error)
+        ) from None
 
 
 def _read(where: str, name: str, entry: "Modality", text: str) -> object:
@@ -190,6 +215,11 @@ def _show(schema: "Schema", made: "Sequence[Mapping[str, Generated]]") -> None:
             entry = schema.modalities[name]
             if isinstance(one.value, str):
                 print(f"{title}: {one.value}  {sure}")
+            elif entry.codec == "ids":
+                ids = np.asarray(one.value)
+                first = " ".join(map(str, ids.reshape(-1)[:IDS_SHOWN].tolist()))
+                more = " ..." if ids.size > IDS_SHOWN else ""
+                print(f"{title}: {'x'.join(map(str, ids.shape))} token ids: {first}{more}  {sure}")
             elif isinstance(entry, Vector):
                 names = entry.names or tuple(str(i) for i in range(entry.dim))
                 units = entry.units or ("",) * entry.dim
@@ -250,7 +280,7 @@ def _write(folder: Path, schema: "Schema", made: "Sequence[Mapping[str, Generate
                 continue
             np.save(file.with_suffix(".npy"), one.value)
             entry = schema.modalities[name]
-            if isinstance(entry, Image):
+            if isinstance(entry, Image) and entry.codec != "ids":
                 _write_picture(file.with_suffix(".png"), entry, np.asarray(one.value))
 
 

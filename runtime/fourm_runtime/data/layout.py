@@ -23,6 +23,7 @@ from fourm_schema.errors import DataError
 from fourm_schema.load import dump_schema, parse_schema
 from fourm_schema.modality import Categorical, Continuous, Features, Image, Modality, Set, Text, Vector
 from fourm_schema.plan import Stream
+from fourm_schema.resolve import PQ_TOKENS
 from fourm_schema.schema import Schema
 from fourm_schema.set_layout import text_vocabulary
 
@@ -55,7 +56,12 @@ class Stamp:
 
 
 def raw_shape(modality: Modality) -> tuple[int, ...]:
-    """Shape of one raw array value: (h, w), (h, w, channels) or (dim,); () for texts and sets."""
+    """Shape of one raw array value: (h, w), (h, w, channels) or (dim,); () for texts and sets.
+
+    Where ids are given as they are, a value is the grid or the row of them.
+    """
+    if modality.codec == "ids" and isinstance(modality, Image | Vector):
+        return modality.grid if isinstance(modality, Image) else (modality.tokens or PQ_TOKENS,)
     if isinstance(modality, Image):
         size = (modality.height, modality.width)
         flat = isinstance(modality.cell, Categorical) or modality.channels == 1
@@ -65,6 +71,8 @@ def raw_shape(modality: Modality) -> tuple[int, ...]:
 
 def raw_dtype(modality: Image | Vector) -> np.dtype[np.generic]:
     """The smallest type that holds every value the schema admits, exactly if the values are discrete."""
+    if modality.codec == "ids":
+        return id_dtype(modality.vocab_size or 0)
     if isinstance(modality, Vector):
         return np.dtype(np.float32)
     cell = modality.cell
@@ -168,8 +176,15 @@ def table_schema(schema: Schema) -> pa.Schema:
     """Columns of a fresh dataset: id, sample number, and one raw column per modality.
 
     Raises:
-        DataError: if a modality takes the name of one of the first two.
+        DataError: if a modality takes the name of one of the first two, or is a sequence of vectors.
     """
+    for name, entry in schema.modalities.items():
+        if isinstance(entry, Vector) and entry.max_length is not None:
+            raise DataError(
+                f"modalities.{name}.max_length",
+                "sequences of vectors cannot be stored yet",
+                mend="leave the modality out of the dataset's schema",
+            )
     for name in (ID, SAMPLE):
         if name in schema.modalities:
             raise DataError(

@@ -53,6 +53,8 @@ def check_value(modality: Modality, value: object, where: str) -> Stored:
     if isinstance(modality, Set):
         return RecordCheck(modality)(value, where)
     array = _read_array(modality, value, where)
+    if modality.codec == "ids":
+        return _check_ids(modality, array, where)
     if isinstance(modality, Image) and _holds_levels(modality, array):
         return array.astype(raw_dtype(modality))
     numbers = _finite(array, where)
@@ -106,6 +108,14 @@ def _read_array(modality: Image | Vector, value: object, where: str) -> NDArray[
             mend="put the channels last" if channels_first else "resize it, or change the schema",
         )
     return array
+
+
+def _check_ids(modality: Image | Vector, array: NDArray[np.generic], where: str) -> NDArray[np.generic]:
+    size = modality.vocab_size or 0
+    numbers = array.astype(np.float64)
+    known = (numbers >= 0) & (numbers < size) & (numbers == np.round(numbers))
+    _refuse(~known, numbers, where, f"token ids are whole numbers in [0, {size - 1}]", "")
+    return array.astype(raw_dtype(modality))
 
 
 def _holds_levels(modality: Image, array: NDArray[np.generic]) -> bool:

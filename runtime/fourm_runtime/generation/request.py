@@ -110,7 +110,7 @@ class Request:
 def input_stream(plan: Plan, name: str) -> Stream | None:
     """Find the stream that a value named so feeds: of a modality, the dense stream if it has one."""
     named = [s for s in plan.streams if s.name == name]
-    of_modality = [s for s in plan.streams if s.modality == name and s.can_be_input]
+    of_modality = [s for s in plan.of_modality(name) if s.can_be_input]
     found = named or sorted(of_modality, key=lambda s: not s.is_dense) or list(plan.of_modality(name))
     return found[0] if found else None
 

@@ -85,7 +85,7 @@ def _dense(stream: Stream, shown: Sequence[tuple[int, Tokens]], size: int) -> Fl
     values = np.zeros((size, stream.length, stream.dense_dim or 0), np.float32)
     for number, tokens in shown:
         assert tokens.values is not None, "a dense stream is shown by its numbers"
-        values[number] = tokens.values
+        values[number, : len(tokens.values)] = tokens.values
     return values
 
 

@@ -21,12 +21,14 @@ class StepRows:
         samples: encoder block that each row looks at; never decreasing.
         context_lengths: tokens of every encoder block.
         token_offsets, position_offsets, streams: (R,) int32 rows of the tables.
+        target_ranks: (R,) int32, tokens that have a position each; those after them take position 0.
     """
 
     samples: tuple[int, ...]
     context_lengths: tuple[int, ...]
     token_offsets: torch.Tensor
     position_offsets: torch.Tensor
+    target_ranks: torch.Tensor
     streams: torch.Tensor
 
     @classmethod
@@ -46,6 +48,7 @@ class StepRows:
             tuple(context_lengths),
             column([allocation.token_offset(stream) for _, stream in rows]),
             column([allocation.position_offset(stream) for _, stream in rows]),
+            column([stream.target_ranks for _, stream in rows]),
             column([allocation.streams[stream.name] for _, stream in rows]),
         )
 
@@ -60,6 +63,7 @@ class StepRows:
 def _embed(
     model: AnyToAnyTransformer, tables: StepRows, rows: torch.Tensor, ids: torch.Tensor, ranks: torch.Tensor
 ) -> torch.Tensor:
+    ranks = torch.where(ranks < tables.target_ranks[rows], ranks, 0)
     return model.tables.embed_next(
         tables.token_offsets[rows] + ids, tables.position_offsets[rows] + ranks, tables.streams[rows]
     )

@@ -15,12 +15,12 @@ from fourm_codecs.dense import DenseView
 from fourm_codecs.set_part import SetPart, read_part
 from fourm_codecs.sets import SetCodec
 from fourm_codecs.wordpiece import WordPieceCodec
-from fourm_runtime.batch import Int32
+from fourm_runtime.batch import Float32, Int32
 from fourm_runtime.generation.plan import GenerationPlan
 from fourm_runtime.generation.request import Prefix, Request, RequestFaults, input_stream
 from fourm_runtime.generation.run import Job, Produced
 from fourm_runtime.generation.samples import Tokens
-from fourm_schema.errors import CodecError, Fault
+from fourm_schema.errors import CodecError, Fault, nearest
 from fourm_schema.plan import Plan, Stream
 from fourm_schema.schema import Schema
 
@@ -93,10 +93,52 @@ class Values:
             raise RequestFaults(faults)
         return jobs
 
+    def shown(self, samples: Sequence[Mapping[str, object]]) -> list[dict[str, Tokens]]:
+        """Encode what samples show: stream name -> tokens. None counts as not given.
+
+        Raises:
+            RequestError: naming every value that cannot be encoded or has no stream.
+        """
+        faults: list[Fault] = []
+        found: list[dict[str, Tokens]] = []
+        for index, sample in enumerate(samples):
+            tokens: dict[str, Tokens] = {}
+            for name, value in sample.items():
+                where, stream = f"sample {index}, {name}", input_stream(self.plan, name)
+                if value is None:
+                    continue
+                if stream is None or not stream.can_be_input:
+                    known = list(dict.fromkeys(n for s in self.plan.inputs for n in (s.modality, s.name)))
+                    faults.append(Fault(where, "is no stream or modality to show", mend=nearest(name, known)))
+                    continue
+                try:
+                    tokens[stream.name] = self._tokens(stream, value)
+                except CodecError as error:
+                    faults += [Fault(where, fault.what, fault.got, fault.mend) for fault in error.faults]
+            found.append(tokens)
+        if faults:
+            raise RequestFaults(faults)
+        return found
+
     def _tokens(self, stream: Stream, value: object) -> Tokens:
+        if stream.is_dense and stream.layout == "sequence":
+            return Tokens.dense(self._vectors(stream, value))
         if stream.is_dense:
             return Tokens.dense(self._views[stream.name].encode([value])[0])
         return Tokens.whole(self._ids(stream, value))
+
+    def _vectors(self, stream: Stream, value: object) -> Float32:
+        """A sequence of vectors: (L, C), L >= 1."""
+        several = isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim > 0)
+        count = len(value) if isinstance(value, list | tuple | np.ndarray) and several else -1
+        if not 0 < count <= stream.length:
+            raise CodecError(
+                stream.modality,
+                f"a value is a sequence of 1 to {stream.length} vectors of {stream.dense_dim} numbers",
+                got=type(value).__name__ if count < 0 else f"{count} of them",
+            )
+        assert isinstance(value, list | tuple | np.ndarray), "only these have a count"
+        return self._views[stream.name].encode(value)[:, 0]
 
     def _ids(self, stream: Stream, value: object) -> Int32:
         return self.codecs[stream.modality].encode([value]).ids.astype(np.int32)

@@ -201,7 +201,17 @@ def _tally(
     precision: torch.dtype,
 ) -> None:
     device = model.tables.mask_token.device
-    for packed in pack(masked, model.plan, model.allocation, model.architecture.registers, capacity):
+    shape = model.architecture
+    micro_batches = pack(
+        masked,
+        model.plan,
+        model.allocation,
+        shape.registers,
+        capacity,
+        apart=shape.decoder_streams_apart,
+        left_to_right=shape.decoder_left_to_right,
+    )
+    for packed in micro_batches:
         batch = packed.to(device)
         with autocast(device, precision):
             logits = model(batch)

@@ -144,6 +144,8 @@ def run_steps(
         origin.architecture.registers,
         recipe.steps.micro_batch_tokens,
         world,
+        origin.architecture.decoder_streams_apart,
+        origin.architecture.decoder_left_to_right,
     )
     saved = done if resumed else -1
 

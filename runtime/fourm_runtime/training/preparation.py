@@ -59,6 +59,8 @@ class Preparation:
         registers: learned tokens before each sample.
         capacity: (T_in, T_out) of a micro-batch; None puts a rank's samples into one.
         world: whose part to prepare.
+        apart: streams do not see each other in the decoder.
+        left_to_right: a token of a grid does not see later ones.
     """
 
     source: Source
@@ -70,12 +72,22 @@ class Preparation:
     registers: int = 0
     capacity: tuple[int, int] | None = None
     world: World = attrs.field(factory=World)
+    apart: bool = True
+    left_to_right: bool = False
 
     def prepare(self, step: int) -> PreparedStep:
         """Read, mask and pack this rank's samples of a global step."""
         epochs, rows = self.order.step(step, self.samples_per_step, self.world.rank, self.world.size)
         masked = self.masking(self.source.batch(rows, epochs, self.order.seed), epochs)
-        packed = pack(masked, self.plan, self.allocation, self.registers, self.capacity)
+        packed = pack(
+            masked,
+            self.plan,
+            self.allocation,
+            self.registers,
+            self.capacity,
+            apart=self.apart,
+            left_to_right=self.left_to_right,
+        )
         return PreparedStep(
             step=step,
             micro_batches=tuple(self._place(batch) for batch in packed),

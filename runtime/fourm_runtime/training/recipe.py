@@ -54,6 +54,15 @@ class Model(Frozen):
     share_stream_embedding: bool | None = Field(
         default=None, description="encoder and decoder use one table of stream embeddings"
     )
+    decoder_streams_apart: bool | None = Field(
+        default=None, description="streams do not see each other in the decoder's self-attention"
+    )
+    decoder_left_to_right: bool | None = Field(
+        default=None, description="in the decoder's self-attention, tokens of grids do not see later ones"
+    )
+    stored_positions: bool | None = Field(
+        default=None, description="checkpoints hold the sin-cos positions, as imported ones do"
+    )
 
     @field_validator("size")
     @classmethod
@@ -136,7 +145,8 @@ class Loss(Frozen):
     divisor: Divisor = Field(
         default="present",
         description="divide the weighted sum by the weights of the streams that have targets in the step "
-        "(present), or by the number of streams that could be targets, as 4M does (declared)",
+        "(present), or by the number of streams that could be targets, as 4M does (declared); "
+        "or weigh streams by targets times ids, as 4M's loss type token (scores)",
     )
 
 

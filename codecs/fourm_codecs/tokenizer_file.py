@@ -1,0 +1,180 @@
+"""Text by a tokenizer that was made elsewhere: a Hugging Face `tokenizer.json`, such as 4M's.
+
+Unlike a vocabulary of ours, its special tokens are spelled: `v0=12`, `[S_1]` or a class name in a text are
+read as the one id they stand for.
+"""
+
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, Self
+
+import attrs
+import numpy as np
+from tokenizers import Tokenizer
+
+from fourm_codecs.base import Array, Parts, TokenBatch
+from fourm_codecs.files import read_file
+from fourm_codecs.laws import Canonical
+from fourm_schema.errors import CodecError
+from fourm_schema.modality import Modality, Text
+from fourm_schema.plan import Special
+
+_SENTINEL = re.compile(r"\[S_(\d+)\]")
+_NAMED = ("[PAD]", "[UNK]", "[SOS]", "[EOS]")
+
+
+def read_tokenizer(path: Path | str) -> bytes:
+    """Read a tokenizer file, and see that it is one with the special tokens of 4M.
+
+    Raises:
+        CodecError: if it is missing, no tokenizer, or without the special tokens.
+    """
+    content = read_file(Path(path))
+    special_of(content, str(path))
+    return content
+
+
+def special_of(content: bytes, where: str) -> tuple[int, Special]:
+    """How many ids a tokenizer has, and which of them are special.
+
+    Raises:
+        CodecError: if the content is no tokenizer, or lacks special tokens.
+    """
+    ids: dict[str, int] = _parse(content, where).get_vocab(with_added_tokens=True)
+    lacking = [token for token in (*_NAMED, "[S_0]") if token not in ids]
+    if lacking:
+        raise CodecError(
+            where,
+            f"has no token {', '.join(lacking)}",
+            mend="give the tokenizer file the model was trained with",
+        )
+    sentinels = {int(match[1]): ids[token] for token in ids if (match := _SENTINEL.fullmatch(token))}
+    first = sentinels[0]
+    if any(sentinels.get(k) != first + k for k in range(len(sentinels))):
+        raise CodecError(where, "its sentinels [S_0], [S_1], ... do not follow each other")
+    pad, unknown, start, end = (ids[token] for token in _NAMED)
+    return max(ids.values()) + 1, Special(pad, unknown, start, end, first, len(sentinels))
+
+
+def _parse(content: bytes, where: str) -> Tokenizer:
+    try:
+        return Tokenizer.from_str(content.decode("utf-8"))
+    except Exception as fault:  # tokenizers raises bare Exception for what it cannot parse
+        reason = str(fault).splitlines()[0][:120] if str(fault) else type(fault).__name__
+        raise CodecError(where, "is no tokenizer file (tokenizer.json of tokenizers)", got=reason) from None
+
+
+@attrs.define(slots=False, frozen=True)
+class TokenizerCodec:
+    """A text becomes the ids that the tokenizer gives it, and the end id.
+
+    Attributes:
+        modality: whose texts it takes.
+        content: of the tokenizer file.
+        max_tokens: most ids of one text, the end id included.
+        out_of_range: a longer text is refused (`error`), or cut (`clip`).
+        entry: the schema entry it was built from.
+    """
+
+    modality: str
+    content: bytes = attrs.field(repr=False)
+    max_tokens: int
+    out_of_range: Literal["error", "clip"] = "error"
+    entry: Modality | None = attrs.field(default=None, eq=False, repr=False)
+    name: str = attrs.field(default="tokenizer", init=False)
+
+    def __attrs_post_init__(self) -> None:
+        assert self.special.size, "the content is a tokenizer"
+
+    @classmethod
+    def from_entry(cls, modality: str, entry: Modality, parts: Parts) -> Self:
+        """The codec of a declared text, given its tokenizer file as the bytes of the tensor `tokenizer`."""
+        if not isinstance(entry, Text):
+            raise CodecError(modality, "a tokenizer is for texts", got=f"kind {entry.kind!r}")
+        content = parts.tensors.get("tokenizer")
+        if content is None:
+            raise CodecError(modality, "its tokenizer file is missing", mend="import the model with it again")
+        return cls(
+            modality, np.asarray(content, np.uint8).tobytes(), entry.max_tokens, entry.out_of_range, entry
+        )
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        return _parse(self.content, self.modality)
+
+    @cached_property
+    def _layout(self) -> tuple[int, Special]:
+        return special_of(self.content, self.modality)
+
+    @property
+    def vocab_size(self) -> int:
+        return self._layout[0]
+
+    @property
+    def special(self) -> Special:
+        """The ids that stand for no content."""
+        return self._layout[1]
+
+    @property
+    def token_shape(self) -> None:
+        return None
+
+    @property
+    def parts(self) -> Parts:
+        return Parts(tensors={"tokenizer": np.frombuffer(self.content, np.uint8)})
+
+    @property
+    def law(self) -> Canonical:
+        return Canonical(self._canonical, "the text as its tokenizer writes it")
+
+    def encode(self, values: Sequence[object] | Array) -> TokenBatch:
+        """Turn texts into ids; pad, start and end tokens that a text spells are left out.
+
+        Raises:
+            CodecError: if a value is no string, or has more than `max_tokens` ids and is not to be cut.
+        """
+        rows = []
+        for number, value in enumerate(values):
+            where = f"{self.modality}, value {number}"
+            if not isinstance(value, str):
+                raise CodecError(where, "a value is a string", got=type(value).__name__)
+            ids = self._ids(value)
+            if len(ids) >= self.max_tokens and self.out_of_range == "error":
+                raise CodecError(
+                    where,
+                    f"a text has at most {self.max_tokens} tokens, its end included",
+                    got=f"{len(ids) + 1} tokens",
+                    mend="shorten it, or set `out_of_range: clip` to cut it",
+                )
+            rows.append([*ids[: self.max_tokens - 1], self.special.end])
+        return TokenBatch.of(rows, self.vocab_size)
+
+    def decode(self, tokens: TokenBatch) -> list[str]:
+        """Turn ids into texts: up to the first end id, without pad, start and sentinels."""
+        return [self._text(row.tolist()) for row in tokens.rows()]
+
+    def _ids(self, text: str) -> list[int]:
+        left_out = {self.special.pad, self.special.start, self.special.end}
+        encoded = self.tokenizer.encode(text, add_special_tokens=False).ids
+        return [identity for identity in encoded if identity not in left_out]
+
+    def _text(self, ids: list[int]) -> str:
+        special, kept = self.special, list[int]()
+        silent = {
+            special.pad,
+            special.start,
+            *range(special.first_sentinel, special.first_sentinel + special.sentinel_count),
+        }
+        for identity in ids:
+            if identity == special.end:
+                break
+            if identity not in silent:
+                kept.append(identity)
+        text: str = self.tokenizer.decode(kept, skip_special_tokens=False)
+        return text
+
+    def _canonical(self, value: object) -> str:
+        assert isinstance(value, str), "encode has refused everything else"
+        return self._text(self._ids(value)[: self.max_tokens - 1])
