@@ -20,13 +20,14 @@ from fourm_runtime.pictures.page import (
     Page,
     Png,
     Section,
+    Stack,
     Table,
     Text,
     Tile,
     write_page,
 )
 from fourm_runtime.pictures.raster import png_of
-from fourm_runtime.pictures.values import backdrop_of, draw_value
+from fourm_runtime.pictures.values import draw_value
 from fourm_runtime.training.metrics import StepMetrics
 from fourm_runtime.training.recipe import Recipe
 from fourm_schema import Schema
@@ -119,18 +120,24 @@ def _samples(report: Report) -> Section:
     rows = []
     for number in range(min(SHOWN_SAMPLES, len(report.rows))):
         sample, made = report.rows[number], report.predictions.of_images[number]
-        backdrop = backdrop_of(report.schema, sample)
-        tiles = [
-            Tile(draw_value(report.schema.modalities["digit"], sample["digit"], "digit"), "given: digit")
-        ]
+        backdrop = _backdrop(np.asarray(sample["digit"]))
+        tiles = []
         for name, entry in report.schema.modalities.items():
-            if name == "digit":
-                continue
-            tiles.append(Tile(draw_value(entry, _one(sample[name]), name, backdrop), f"{name}: true"))
-            tiles.append(Tile(draw_value(entry, made[name].value, name, backdrop), f"{name}: predicted"))
+            blocks = [draw_value(entry, _one(sample[name]), name, backdrop)]
+            if name != "digit":
+                blocks += [Text("predicted:", "muted"), draw_value(entry, made[name].value, name, backdrop)]
+            tiles.append(Tile(Stack(blocks), f"{name}, given" if name == "digit" else name))
         rows.append(GalleryRow(tiles, str(sample["id"])))
-    text = Text("From the pixels of a held-out digit, every other modality: the truth beside the prediction.")
+    text = Text(
+        "From the pixels of a held-out digit, every other modality: the truth, and below it the prediction."
+    )
     return Section("Predictions for every target", [text, Gallery(rows, tile_px=170)])
+
+
+def _backdrop(image: Image) -> Png:
+    """A digit with half a cell of paper around it: what the boxes of parts, from -0.5 to 8.5, lie on."""
+    fine = np.pad(image.repeat(2, axis=0).repeat(2, axis=1), 1)
+    return png_of((fine.astype(np.uint16) * 255 // DARKEST).astype(np.uint8), "the digit")
 
 
 def _one(value: object) -> object:
