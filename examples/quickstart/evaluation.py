@@ -17,7 +17,7 @@ from fourm_runtime.scores import Score, score_values, usual_value
 from measures import Image
 
 DRAWN_PER_DIGIT = 20
-GUIDANCE = 2.0
+GUIDANCE, TEMPERATURE = 2.0, 0.5
 THUMB_STEPS, DIGIT_STEPS = 8, 12
 AT_A_TIME = 120
 
@@ -160,10 +160,11 @@ def draw_digits(model: AnyToAny, seed: int) -> list[list[Image]]:
 
 
 def drawing(guidance: float) -> list[Target]:
-    """How a digit is drawn: at half its size first, then as it is."""
+    """How a digit is drawn: what it measures first, then at half its size, then as it is."""
     return [
-        Target("thumb", scheme="roar", steps=THUMB_STEPS, guidance=guidance),
-        Target("digit", scheme="roar", steps=DIGIT_STEPS, guidance=guidance),
+        Target("facts"),
+        Target("thumb", scheme="roar", steps=THUMB_STEPS, guidance=guidance, temperature=TEMPERATURE),
+        Target("digit", scheme="roar", steps=DIGIT_STEPS, guidance=guidance, temperature=TEMPERATURE),
     ]
 
 

@@ -13,7 +13,9 @@ from fourm_runtime.any_to_any import AnyToAny
 from fourm_runtime.generation.request import Prefix
 from measures import DARKEST, Image, facts
 
-QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
+LEVELS, TAIL = 5, 0.02
+"""Amounts of ink, evenly spaced over what all but a fiftieth of the training digits have at either end."""
+
 DRAWS = 4
 GUIDANCES = (1.0, 2.0)
 
@@ -50,12 +52,12 @@ def steer(model: AnyToAny, rows: Sequence[Row], judge: SVC, seed: int) -> list[S
 
     Args:
         model: the trained model.
-        rows: training samples; the amounts are quantiles of theirs.
+        rows: training samples; the amounts are among theirs.
         judge: tells the digit of an image.
         seed: of everything that is sampled.
     """
     inks = [facts(np.asarray(row["digit"]))["ink"] for row in rows]
-    levels = tuple(float(level) for level in np.quantile(inks, QUANTILES))
+    levels = tuple(np.linspace(*np.quantile(inks, (TAIL, 1 - TAIL)), LEVELS).tolist())
     asked: list[dict[str, object]] = [
         {"caption": CAPTIONS[draw % 2].format(digit=word), "facts": Prefix({"ink": level})}
         for word in WORDS
@@ -64,7 +66,7 @@ def steer(model: AnyToAny, rows: Sequence[Row], judge: SVC, seed: int) -> list[S
     ]
     found = []
     for guidance in GUIDANCES:
-        made = model.generate(asked, ["facts", *drawing(guidance)], seed=seed, batch_size=AT_A_TIME)
+        made = model.generate(asked, drawing(guidance), seed=seed, batch_size=AT_A_TIME)
         images = np.stack([image_of(one["digit"]) for one in made])
         grid = images.reshape(len(WORDS), len(levels), DRAWS, 8, 8)
         wanted = np.broadcast_to(np.array(levels)[None, :, None], grid.shape[:3]).reshape(-1)
