@@ -57,7 +57,8 @@ def steer(model: AnyToAny, rows: Sequence[Row], judge: SVC, seed: int) -> list[S
         seed: of everything that is sampled.
     """
     inks = [facts(np.asarray(row["digit"]))["ink"] for row in rows]
-    levels = tuple(np.linspace(*np.quantile(inks, (TAIL, 1 - TAIL)), LEVELS).tolist())
+    least, most = (float(np.quantile(inks, share)) for share in (TAIL, 1 - TAIL))
+    levels = tuple(np.linspace(least, most, LEVELS).tolist())
     asked: list[dict[str, object]] = [
         {"caption": CAPTIONS[draw % 2].format(digit=word), "facts": Prefix({"ink": level})}
         for word in WORDS
