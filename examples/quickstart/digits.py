@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from sklearn.svm import SVC
 
-from measures import Image, facts, half_size, moments, parts, stroke_map
+from measures import DARKEST, Image, facts, half_size, moments, parts, stroke_map
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 WEIGHTS, LEANS = ("thin", "plain", "bold"), ("leaning left", "upright", "leaning right")
@@ -23,8 +23,13 @@ CAPTIONS = (
     "a {weight} {digit}, {lean}",
     "{lean}, {weight}: {digit}",
 )
+PENS = (0.4, 2.5)
+"""Powers that a digit's grey levels are raised to: below 1 its pen is broader, above 1 finer."""
+
 INK_BORDERS, SLANT_BORDERS = (0.29, 0.32), (-5.0, 1.0)
 """Where thin ends and bold begins (mean ink), and left and right (degrees): about thirds of all digits."""
+
+OTHER_PEN = "-pen"
 
 Row = dict[str, object]
 
@@ -33,14 +38,30 @@ def load_splits(held_out: int = 360, seed: int = 0) -> tuple[list[Row], list[Row
     """All digits, split once, with the same share of every digit on both sides.
 
     Returns:
-        Training rows, held-out rows, and the held-out digits (0 to 9).
+        Training rows, held-out rows, and the held-out digits (0 to 9). Each training digit is there twice,
+        the second time as another pen might have written it; `is_real` tells them apart.
     """
     cells, names = load_digits(return_X_y=True)
     images, labels = np.asarray(cells, np.uint8).reshape(-1, 8, 8), np.asarray(names, np.int64)
     places = np.arange(len(images))
     train, held = train_test_split(places, test_size=held_out, stratify=labels, random_state=seed)
     rows = [sample(f"digit-{place:04d}", images[place], int(labels[place])) for place in places]
-    return [rows[place] for place in train], [rows[place] for place in held], labels[held]
+    rng = np.random.default_rng(seed)
+    for_training = [rows[place] for place in train]
+    for place in train:
+        image = with_pen(images[place], float(np.exp(rng.uniform(*np.log(PENS)))))
+        for_training.append(sample(f"digit-{place:04d}{OTHER_PEN}", image, int(labels[place])))
+    return for_training, [rows[place] for place in held], labels[held]
+
+
+def with_pen(image: Image, power: float) -> Image:
+    """A digit with its grey levels raised to a power; paper stays paper, and black stays black."""
+    return np.rint(DARKEST * (image / DARKEST) ** power).astype(np.uint8)
+
+
+def is_real(row: Row) -> bool:
+    """Whether a sample is as the data set has it."""
+    return not str(row["id"]).endswith(OTHER_PEN)
 
 
 def sample(name: str, image: Image, digit: int) -> Row:
@@ -81,7 +102,8 @@ def list_of_texts(value: object) -> list[str]:
 
 def train_judge(rows: list[Row], seed: int = 0) -> SVC:
     """A classifier of real training images; it judges the images that a model draws."""
-    images = np.stack([np.asarray(row["digit"]).reshape(-1) for row in rows])
-    names = [digit_in(caption) for row in rows for caption in list_of_texts(row["caption"])[:1]]
+    real = [row for row in rows if is_real(row)]
+    images = np.stack([np.asarray(row["digit"]).reshape(-1) for row in real])
+    names = [digit_in(caption) for row in real for caption in list_of_texts(row["caption"])[:1]]
     # pyright takes SVC's parameters to be strings, from its docstring
     return SVC(gamma=0.001, C=10.0, random_state=seed).fit(images, names)  # pyright: ignore[reportArgumentType]

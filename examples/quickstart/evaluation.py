@@ -162,7 +162,7 @@ def draw_digits(model: AnyToAny, seed: int) -> list[list[Image]]:
 def drawing(guidance: float) -> list[Target]:
     """How a digit is drawn: what it measures first, then at half its size, then as it is."""
     return [
-        Target("facts"),
+        Target("facts", temperature=TEMPERATURE),
         Target("thumb", scheme="roar", steps=THUMB_STEPS, guidance=guidance, temperature=TEMPERATURE),
         Target("digit", scheme="roar", steps=DIGIT_STEPS, guidance=guidance, temperature=TEMPERATURE),
     ]

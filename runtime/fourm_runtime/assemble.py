@@ -1,12 +1,13 @@
 """From a plan and an architecture to a model with its first weights.
 
 Linear layers are Xavier-uniform as in 4M, with packed projections treated as the separate ones they
-stand for; norms one and zero; the output head and the mask token normal with std 0.02. What a token
-brings into the network (table rows, stream embeddings, dense projections) starts at the size of its
-sin-cos position instead, 0.5: at 4M's 0.02 a token is a thirtieth of the position it is added to, and a
-small model needs several times the steps to notice it (docs/findings.md). Every tensor (and every span
-of a table) draws from a generator of its own, seeded by its name: a modality added later changes no
-other first weight.
+stand for; keys begin with the weights of their queries, so that a token attends to what is like it, its own
+place above all, before it has learned to. Norms are one and zero; the output head and the mask token normal
+with std 0.02. What a token brings into the network (table rows, stream embeddings, dense projections)
+starts at the size of its sin-cos position instead, 0.5: at 4M's 0.02 a token is a thirtieth of the position
+it is added to, and a small model needs several times the steps to notice it (docs/findings.md). Every
+tensor (and every span of a table) draws from a generator of its own, seeded by its name: a modality added
+later changes no other first weight.
 """
 
 import hashlib
@@ -85,7 +86,19 @@ def initialise(model: AnyToAnyTransformer, seed: int) -> None:
                 fan_out, fan_in = parameter.shape[0] // packed, parameter.shape[1]
                 bound = math.sqrt(6 / (fan_in + fan_out))
                 parameter.uniform_(-bound, bound, generator=_generator(seed, name))
+        _begin_keys_as_queries(model)
         _initialise_tables(model, seed)
+
+
+def _begin_keys_as_queries(model: AnyToAnyTransformer) -> None:
+    """Copy the weights of queries to keys, so that tokens of one place or content attend to each other."""
+    named = dict(model.named_parameters())
+    for name, parameter in named.items():
+        size = parameter.shape[-1]
+        if name.endswith("qkv.weight"):
+            parameter[size : 2 * size] = parameter[:size]
+        elif name.endswith(".kv.weight"):
+            parameter[:size] = named[name.replace(".kv.", ".q.")]
 
 
 def _initialise_tables(model: AnyToAnyTransformer, seed: int) -> None:
