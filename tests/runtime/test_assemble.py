@@ -62,6 +62,17 @@ def test_content_starts_at_the_size_of_its_position_and_a_head_small() -> None:
     assert tables.fixed_positions[1:].square().mean().item() == pytest.approx(0.5)
 
 
+def test_keys_begin_as_queries_and_values_as_neither() -> None:
+    """A token attends to what is like it from the first step on; each layer likens in its own way."""
+    weights = assemble(PLAN, SHAPE, 0).state_dict()
+    first, second = (weights[f"encoder.{number}.attn.qkv.weight"].chunk(3) for number in (0, 1))
+    q, (k, v) = weights["decoder.0.cross_attn.q.weight"], weights["decoder.0.cross_attn.kv.weight"].chunk(2)
+
+    assert torch.equal(first[0], first[1]) and torch.equal(q, k)
+    for one, other in ((first[0], first[2]), (q, v), (first[0], second[0])):
+        assert (one - other).abs().mean() > 0.5 * one.abs().mean()
+
+
 def test_a_stream_that_cannot_run_is_refused_before_anything_is_built() -> None:
     """A codec of a later release has no tokens yet; a model over it could not be fed."""
     learned = attrs.evolve(stream("image", 1), codec="vit-class-fsq")
