@@ -173,6 +173,22 @@ def test_rows_of_no_sample_can_be_left_out(tmp_path: Path) -> None:
         dataset.fill_rows([row(number, "note") for number in (7, 8, 9)], skip_unknown=True)
 
 
+@pytest.mark.parametrize("ending", [".jsonl", ".npz"])
+def test_of_a_modality_that_is_named_other_keys_do_not_matter(tmp_path: Path, ending: str) -> None:
+    """One file may hold measurements of which not all are declared; a misspelt key is only refused where the
+    keys say what to fill."""
+    dataset, file = widened(tmp_path / "a.lance", count=1), tmp_path / f"a{ending}"
+    if ending == ".npz":
+        np.savez(file, id=np.array(["0"]), wind=np.array([[1, 2]]), rain=np.array([3]))
+    else:
+        file.write_text('{"id": "0", "wind": [1, 2], "rain": 3}\n')
+    with pytest.raises(DataError, match=r"0, rain: is no modality|line 1, rain: is no modality"):
+        dataset.fill_rows(read_rows(file, dataset.schema, dataset.unfilled))
+    dataset.fill_rows(read_rows(file, dataset.schema, ["wind"]), ["wind"])
+
+    assert stored(dataset, "wind") == [[1, 2]]
+
+
 def test_what_was_filled_before_is_refused_or_passed_over(tmp_path: Path) -> None:
     """A value is never replaced: tokens, checkpoints and figures may rest on it."""
     dataset = widened(tmp_path / "a.lance")
@@ -253,8 +269,8 @@ def test_files_that_are_not_needed_are_not_opened(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"id": "0", "digit": "gone.png", "wind": [1, 2]}\n')
     dataset = widened(tmp_path / "a.lance", count=1)
 
-    def rows(files_of: tuple[str, ...] | None) -> Iterator[Row]:
-        yield from read_rows(tmp_path / "a.jsonl", dataset.schema, files_of)
+    def rows(needed: tuple[str, ...] | None) -> Iterator[Row]:
+        yield from read_rows(tmp_path / "a.jsonl", dataset.schema, needed)
 
     with pytest.raises(DataError, match=r"line 1, digit: there is no such file; got .*gone\.png"):
         dataset.fill_rows(rows(None))

@@ -111,7 +111,8 @@ def fill(
         typer.Option(
             "--modality",
             metavar="NAME",
-            help="A modality to fill; repeat it for more. Default: all that FILE gives and that lack values.",
+            help="A modality to fill; repeat it for more. What else FILE gives does not matter then. "
+            "Default: all that it gives and that lack values.",
         ),
     ] = None,
     skip_unknown: Annotated[
@@ -135,7 +136,7 @@ def fill(
     from fourm_runtime.data.ingest import read_rows
 
     opened = Dataset.open(dataset)
-    rows = read_rows(file, opened.schema, files_of=modalities or opened.unfilled)
+    rows = read_rows(file, opened.schema, needed=modalities or opened.unfilled)
     with bars() as move:
         report = opened.fill_rows(counted(rows, "samples"), modalities, skip_unknown, progress=move)
     for one in report.filled:

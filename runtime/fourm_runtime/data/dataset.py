@@ -237,7 +237,8 @@ class Dataset:
         Args:
             rows: mappings {"id": a sample's, modality: value or None}, in any order; read once, in bounded
                 memory. A sample without a value lacks the modality from then on.
-            modalities: which to fill; None takes all that rows give and that were not filled before.
+            modalities: which to fill; other keys of the rows do not matter then. None takes all that rows
+                give and that were not filled before.
             skip_unknown: leave out rows with ids that no sample has; without it they are refused.
             progress: called with (modality, samples done, samples in all).
 

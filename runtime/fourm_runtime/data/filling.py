@@ -88,7 +88,7 @@ def fill_rows(
     # A file without a name ends with its process, however that ends.
     with tempfile.TemporaryFile(dir=path) as file:
         aside = LaidAside(file, schema, open_ones)
-        aside.read(rows, _ids(dataset), str(path), skip_unknown)
+        aside.read(rows, _ids(dataset), str(path), skip_unknown, any_key=modalities is not None)
         if aside.strangers and not aside.count:
             got = f"{len(aside.strangers):,} rows, the first with id {aside.strangers[0]!r}"
             raise DataError(str(path), "no row has the id of a sample", got=got)

@@ -24,14 +24,15 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 
 def read_rows(
-    path: Path | str, schema: Schema, files_of: Collection[str] | None = None
+    path: Path | str, schema: Schema, needed: Collection[str] | None = None
 ) -> Iterator[LocatedRow]:
     """Read a file of samples, one row at a time.
 
     Args:
         path: a `.jsonl` or `.npz` file.
         schema: what the samples may hold; values are checked against it where they are stored.
-        files_of: modalities whose values are read from the files that lines name; None reads all.
+        needed: modalities that the caller wants; files that lines name for others are not opened, and whether
+            arrays of other names may be there is left to the caller. None takes all of the schema.
 
     Returns:
         rows that know the file and line they came from.
@@ -47,11 +48,11 @@ def read_rows(
     if not file.is_file():
         raise DataError(str(file), "there is no such file")
     if file.suffix == ".npz":
-        return _read_archive(file, schema)
-    return _read_lines(file, schema, schema.modalities if files_of is None else files_of)
+        return _read_archive(file, schema, any_name=needed is not None)
+    return _read_lines(file, schema, schema.modalities if needed is None else needed)
 
 
-def _read_lines(file: Path, schema: Schema, files_of: Collection[str]) -> Iterator[LocatedRow]:
+def _read_lines(file: Path, schema: Schema, needed: Collection[str]) -> Iterator[LocatedRow]:
     keys = _keys(schema)
     with file.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
@@ -67,20 +68,20 @@ def _read_lines(file: Path, schema: Schema, files_of: Collection[str]) -> Iterat
                 raise DataError(place, "is no JSON object", got=type(record).__name__, mend=mend)
             row = LocatedRow({keys.get(str(key), str(key)): record[key] for key in record}, place=place)
             for name, value in row.items():
-                modality = schema.modalities.get(name) if name in files_of else None
+                modality = schema.modalities.get(name) if name in needed else None
                 if isinstance(value, str) and isinstance(modality, Image | Vector):
                     row[name] = read_value(file.parent / value, modality, f"{place}, {name}")
             yield row
 
 
-def _read_archive(file: Path, schema: Schema) -> Iterator[LocatedRow]:
+def _read_archive(file: Path, schema: Schema, any_name: bool) -> Iterator[LocatedRow]:
     arrays = _load(file)
     keys = _keys(schema)
     columns: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]] = {}
     masks = {}
     for key, array in arrays.items():
         name = keys.get(key.removesuffix(PRESENT), key.removesuffix(PRESENT))
-        if name != "id" and name not in schema.modalities:
+        if name != "id" and name not in schema.modalities and not any_name:
             mend = nearest(name, list(schema.modalities))
             raise DataError(f"{file} array {key!r}", "is no modality of this schema", mend=mend)
         if array.ndim == 0:

@@ -47,7 +47,14 @@ class LaidAside:
         """Rows that were kept."""
         return len(self._place)
 
-    def read(self, rows: Iterable[Row], samples: set[str], where: str, skip_unknown: bool = False) -> None:
+    def read(
+        self,
+        rows: Iterable[Row],
+        samples: set[str],
+        where: str,
+        skip_unknown: bool = False,
+        any_key: bool = False,
+    ) -> None:
         """Check rows and lay them aside.
 
         Args:
@@ -55,6 +62,7 @@ class LaidAside:
             samples: the ids that may occur, each at most once.
             where: the dataset, for messages.
             skip_unknown: leave out rows with other ids, and list them; without it they are refused.
+            any_key: rows may have keys that are no modality; without it these are refused.
 
         Raises:
             RowsError: if rows do not fit, up to 20 faults.
@@ -63,7 +71,7 @@ class LaidAside:
         with pa.ipc.new_file(pa.PythonFile(self._file, "w"), self._table) as writer:
             try:
                 for index, row in enumerate(rows):
-                    kept = self._check(row, index, samples, skip_unknown)
+                    kept = self._check(row, index, samples, skip_unknown, any_key)
                     if len(self._faults) >= MOST_FAULTS:
                         break
                     if kept is not None:
@@ -98,7 +106,7 @@ class LaidAside:
         return pa.concat_arrays(parts) if parts else pa.array([], kind)
 
     def _check(
-        self, row: Row, index: int, samples: set[str], skip_unknown: bool
+        self, row: Row, index: int, samples: set[str], skip_unknown: bool, any_key: bool
     ) -> dict[str, Stored | None] | None:
         """The row's values as they are stored; None if it is left out or faulty in its id."""
         place = row.place if isinstance(row, LocatedRow) else f"row {index}"
@@ -106,7 +114,9 @@ class LaidAside:
             what = "a row is a mapping {modality: value}"
             self._faults.append(Fault(place, what, got=type(row).__name__))
             return None
-        self._check_names(row, place)
+        self.names.update(self._schema.modalities.keys() & row.keys())
+        if not any_key:
+            self._check_names(row, place)
         if row.get(ID) is None:
             mend = 'give "id", by which it finds its sample; samples imported without one are "0", "1", ...'
             self._faults.append(Fault(place, "has no id", mend=mend))
@@ -134,7 +144,6 @@ class LaidAside:
 
     def _check_names(self, row: Row, place: str) -> None:
         known = self._schema.modalities
-        self.names.update(known.keys() & row.keys())
         for name in row:
             if name != ID and name not in known and name not in self._unknown:
                 # Once per key: it is likely to stand in every row.
