@@ -37,6 +37,7 @@ from fourm_schema import FourmError, Schema, load_schema, resolve
 from fourm_schema.errors import DataError
 from report import HEADERS, STEERING_HEADERS, Report, rows_of, steering_rows, write_report
 from steering import steer
+from undeclared import write_undeclared
 
 HERE = Path(__file__).parent
 SCHEMA = HERE.parents[1] / "modalities.yaml"
@@ -69,6 +70,8 @@ def run(to: Path, overrides: list[str], fit_recipe: FitRecipe, console: Console)
     make_room(to)
     train_rows, held_rows, held_digits = load_splits(seed=recipe.seed)
     seconds: dict[str, float] = {}
+
+    write_undeclared(to / "more", {"train": train_rows, "held-out": held_rows})
 
     with stage("store the digits, train codecs, encode into tokens", seconds, console):
         data = Dataset.create(to / "train.lance", schema, train_rows)

@@ -124,6 +124,35 @@ def test_a_dataset_can_take_over_a_schema_with_more_modalities(home: Path, tmp_p
     assert json.loads(fourm("data", "status", dataset, "--json"))["present"]["wind"] == 0
 
 
+def test_a_modality_that_was_added_is_filled_from_a_file_by_id(home: Path, tmp_path: Path) -> None:
+    """What was filled, what stays absent, what was left out and what was there before is all said."""
+    dataset, more, winds = tmp_path / "digits.lance", tmp_path / "more.yaml", tmp_path / "winds.jsonl"
+    fourm("data", "import", home / "samples.jsonl", "--schema", home / "modalities.yaml", "--to", dataset)
+    more.write_text(
+        SCHEMA
+        + "  wind: {kind: vector, dim: 1, ranges: [0, 40]}\n"
+        + "  night: {kind: vector, dim: 1, ranges: [0, 1], bins: 2}\n"
+    )
+    fourm("data", "add-modality", dataset, "--schema", more)
+    names = ("sample-4", "sample-0", "elsewhere-1", "elsewhere-2", "sample-2")
+    lines = [{"id": name, "shape": [0, 0], "wind": [7], "night": [1]} for name in names]
+    winds.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+
+    message = refused("data", "fill", dataset, winds)
+    assert "2 values cannot be stored; nothing was stored" in message
+    assert "line 3 (id 'elsewhere-1'): is no sample of this dataset" in message
+    assert fourm("data", "fill", dataset, winds, "--modality", "night", "--skip-unknown").splitlines() == [
+        f"{dataset}, night: 3 samples filled, 2 absent",
+        f"{winds}: 2 samples are not in the dataset and were left out: 'elsewhere-1', 'elsewhere-2'",
+    ]
+    said = fourm("data", "fill", dataset, winds, "--skip-unknown")
+    assert f"{dataset}, wind: 3 samples filled, 2 absent\n" in said
+    assert f"{dataset}: shape, night had been filled before, and stay as they are\n" in said
+    assert "no value is ever replaced" in refused("data", "fill", dataset, winds, "--skip-unknown")
+    assert json.loads(fourm("data", "status", dataset, "--json"))["present"]["wind"] == 3
+    fourm("data", "encode", dataset, "--stream", "wind")
+
+
 def test_every_shipped_codec_keeps_its_law(home: Path) -> None:
     arguments = ("--codecs", home / "codecs", "--examples", 20, "--json")
     rows = json.loads(fourm("codec", "check", home / "modalities.yaml", *arguments))

@@ -88,8 +88,8 @@ def add_modality(
 ) -> None:
     """Take over a schema with more modalities or changed entries; no stored value is rewritten.
 
-    New modalities are absent everywhere until they are filled. A changed entry that tokens depend on makes
-    these stale: encode them anew.
+    New modalities are absent everywhere until `fourm data fill` gives them values. A changed entry that
+    tokens depend on makes these stale: encode them anew.
 
     Example:
         fourm data add-modality digits.lance --schema modalities.yaml
@@ -100,6 +100,53 @@ def add_modality(
     opened = Dataset.open(dataset)
     opened.add_modality(load_schema(schema))
     print(f"{dataset}: {len(opened.schema.modalities)} modalities, version {opened.version}")
+
+
+@group.command()
+def fill(
+    dataset: DatasetPath,
+    file: SampleFile,
+    modalities: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--modality",
+            metavar="NAME",
+            help="A modality to fill; repeat it for more. What else FILE gives does not matter then. "
+            "Default: all that it gives and that lack values.",
+        ),
+    ] = None,
+    skip_unknown: Annotated[
+        bool,
+        typer.Option(
+            "--skip-unknown",
+            help="Leave out samples of FILE that the dataset does not have; without it they are refused.",
+        ),
+    ] = False,
+) -> None:
+    """Give modalities that were added later their values, from a file whose samples are matched by id.
+
+    Every value is checked first, as by import. A sample that FILE has no value for lacks the modality from
+    then on; values that are stored are never replaced. A fill that was killed goes on where it was.
+
+    Example:
+        fourm data fill digits.lance edges.jsonl
+    """
+    from fourm_runtime.cli.progress import bars, counted
+    from fourm_runtime.data.dataset import Dataset
+    from fourm_runtime.data.ingest import read_rows
+
+    opened = Dataset.open(dataset)
+    rows = read_rows(file, opened.schema, needed=modalities or opened.unfilled)
+    with bars() as move:
+        report = opened.fill_rows(counted(rows, "samples"), modalities, skip_unknown, progress=move)
+    for one in report.filled:
+        before = f", {one.before:,} were filled before" if one.before else ""
+        print(f"{dataset}, {one.modality}: {one.given:,} samples filled, {one.absent:,} absent{before}")
+    if report.kept:
+        print(f"{dataset}: {', '.join(report.kept)} had been filled before, and stay as they are")
+    if report.strangers:
+        shown = ", ".join(map(repr, report.strangers[:3])) + (", ..." if len(report.strangers) > 3 else "")
+        print(f"{file}: {len(report.strangers):,} samples are not in the dataset and were left out: {shown}")
 
 
 @group.command()

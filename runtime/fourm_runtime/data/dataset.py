@@ -21,9 +21,8 @@ from fourm_runtime.data.encoding import (
     stale_error,
     status_of,
 )
+from fourm_runtime.data.filling import FillReport, fill_rows, fill_values, unfilled
 from fourm_runtime.data.layout import (
-    ID,
-    SAMPLE,
     entry_metadata,
     raw_bytes,
     raw_field,
@@ -33,17 +32,14 @@ from fourm_runtime.data.layout import (
     table_schema,
     word_vocabulary,
 )
-from fourm_runtime.data.raw_values import checker_of
 from fourm_runtime.data.records import texts_of
-from fourm_runtime.data.rows import Checker, Row, RowsError, column_of
-from fourm_schema.errors import DataError, Fault, nearest
+from fourm_runtime.data.rows import Row
+from fourm_runtime.data.staging import write_rows
+from fourm_schema.errors import DataError, nearest
+from fourm_schema.modality import Modality
 from fourm_schema.plan import Plan, Stream
 from fourm_schema.resolve import resolve
 from fourm_schema.schema import Schema
-
-ROWS_PER_FRAGMENT = 16_384
-BYTES_PER_FRAGMENT = 512 * 2**20
-"""A file holds as many rows as both bounds allow; its tokens are committed together."""
 
 _SCAN_ROWS = 512
 _SCAN_BYTES = 32 * 2**20
@@ -118,7 +114,7 @@ class Dataset:
         table_schema(schema)
         folder.mkdir(parents=True, exist_ok=True)
         with store.sole_writer(folder):
-            dataset = _write(folder, schema, rows, rows_per_fragment, None)
+            dataset = write_rows(folder, schema, rows, rows_per_fragment, None)
         return cls(folder, dataset)
 
     @classmethod
@@ -157,6 +153,11 @@ class Dataset:
         return int(self._dataset.version)
 
     @property
+    def unfilled(self) -> tuple[str, ...]:
+        """Modalities that were added later, and have not been filled in all samples."""
+        return unfilled(self._dataset, self._schema)
+
+    @property
     def arrow(self) -> store.LanceDataset:
         """The Lance dataset, for what this class does not offer."""
         return self._dataset
@@ -174,7 +175,7 @@ class Dataset:
             latest = store.open_version(self._path)
             before = int(latest.count_rows())
             schema = read_schema(latest.schema, str(self._path))
-            dataset = _write(self._path, schema, rows, rows_per_fragment, latest)
+            dataset = write_rows(self._path, schema, rows, rows_per_fragment, latest)
         self._move(dataset)
         return self.rows - before
 
@@ -221,31 +222,33 @@ class Dataset:
             DataError: if a value does not fit the schema; fragments finished before stay filled.
         """
         self._move(store.open_version(self._path))
-        if modality not in self._schema.modalities:
-            mend = nearest(modality, list(self._schema.modalities))
-            raise DataError(modality, "is no modality of this dataset", mend=mend)
-        entry, dataset = self._schema.modalities[modality], self._dataset
-        field = dataset.schema.field(modality)
-        leaf, check = store.leaf_field(dataset, modality), checker_of(entry)
-        for fragment in dataset.get_fragments():
-            if not store.lacks(fragment, leaf):
-                continue
-            parts, faults = [], list[Fault]()
-            for batch in fragment.to_batches(columns=[ID], batch_size=_SCAN_ROWS):
-                ids = batch.column(ID).to_pylist()
-                checked = []
-                for name, value in zip(ids, values(ids), strict=True):
-                    try:
-                        where = f"sample {name!r}, {modality}"
-                        checked.append(None if value is None else check(value, where))
-                    except DataError as error:
-                        faults.extend(error.faults)
-                if faults:
-                    raise RowsError(f"{self._path} fragment {fragment.fragment_id}", faults)
-                parts.append(column_of(checked, field.type))
-            whole = pa.record_batch([pa.concat_arrays(parts)], schema=pa.schema([field]))
-            store.fill_column(self._path, fragment.fragment_id, leaf, whole)
+        fill_values(self._path, modality, self._entry(modality), values)
         self._move(store.open_version(self._path))
+
+    def fill_rows(
+        self,
+        rows: Iterable[Row],
+        modalities: Sequence[str] | None = None,
+        skip_unknown: bool = False,
+        progress: Progress | None = None,
+    ) -> FillReport:
+        """Give modalities that were added later their raw values, from rows that name the samples.
+
+        Args:
+            rows: mappings {"id": a sample's, modality: value or None}, in any order; read once, in bounded
+                memory. A sample without a value lacks the modality from then on.
+            modalities: which to fill; other keys of the rows do not matter then. None takes all that rows
+                give and that were not filled before.
+            skip_unknown: leave out rows with ids that no sample has; without it they are refused.
+            progress: called with (modality, samples done, samples in all).
+
+        Raises:
+            DataError: if all was filled before, or rows do not fit (all at once, up to 20). Then nothing is
+                stored. A fill that was cut off goes on where it was.
+        """
+        report = fill_rows(self._path, rows, modalities, skip_unknown, progress)
+        self._move(store.open_version(self._path))
+        return report
 
     def encode(
         self,
@@ -267,9 +270,7 @@ class Dataset:
         """
         self._move(store.open_version(self._path))
         for name in codecs:
-            if name not in self._schema.modalities:
-                mend = nearest(name, list(self._schema.modalities))
-                raise DataError(name, "is no modality of this dataset, but has a codec", mend=mend)
+            self._entry(name, ", but has a codec")
         chosen = [stream for stream in self.token_streams if stream.modality in codecs]
         if streams is not None:
             chosen = [self._plan.stream(name) for name in streams]
@@ -334,10 +335,7 @@ class Dataset:
         Raises:
             DataError: if it is no modality of this dataset.
         """
-        entry = self._schema.modalities.get(modality)
-        if entry is None:
-            mend = nearest(modality, list(self._schema.modalities))
-            raise DataError(modality, "is no modality of this dataset", mend=mend)
+        entry = self._entry(modality)
         rows = max(1, min(_SCAN_ROWS, _SCAN_BYTES // max(raw_bytes(entry), 1)))
         for batch in self._dataset.to_batches(columns=[modality], batch_size=rows, scan_in_order=True):
             yield [value for value in raw_values(entry, batch.column(0)) if value is not None]
@@ -359,39 +357,14 @@ class Dataset:
         if known is None:
             self._dataset.tags.create(tag, self.version)
 
+    def _entry(self, name: str, besides: str = "") -> Modality:
+        entry = self._schema.modalities.get(name)
+        if entry is None:
+            mend = nearest(name, list(self._schema.modalities))
+            raise DataError(name, f"is no modality of this dataset{besides}", mend=mend)
+        return entry
+
     def _move(self, dataset: store.LanceDataset) -> None:
         self._dataset = dataset
         self._schema = read_schema(dataset.schema, str(self._path))
         self._plan = resolve(self._schema)
-
-
-def _write(
-    path: Path,
-    schema: Schema,
-    rows: Iterable[Row],
-    rows_per_fragment: int | None,
-    append_to: store.LanceDataset | None,
-) -> store.LanceDataset:
-    first = 0 if append_to is None else _next_sample(append_to)
-    row_bytes = sum(map(raw_bytes, schema.modalities.values()))
-    size = rows_per_fragment or max(1, min(ROWS_PER_FRAGMENT, BYTES_PER_FRAGMENT // max(row_bytes, 1)))
-    checker = Checker(schema, first)
-    table = table_schema(schema)
-    try:
-        fragments = store.stage(path, checker.batches(rows), table, size, append_to is not None)
-    except OSError as error:
-        raise DataError(str(path), "cannot be written; nothing was stored", got=str(error)) from error
-    try:
-        checker.raise_faults(str(path))
-    except BaseException:
-        store.discard(path, fragments)
-        raise
-    if append_to is not None and not checker.rows:
-        return append_to
-    return store.commit_rows(path, fragments, table, None if append_to is None else append_to.version)
-
-
-def _next_sample(dataset: store.LanceDataset) -> int:
-    """The number after the highest that was given: numbers grow with the rows, so the last row has it."""
-    count = int(dataset.count_rows())
-    return int(dataset.take([count - 1], columns=[SAMPLE])[SAMPLE][0].as_py()) + 1 if count else 0

@@ -152,11 +152,7 @@ def encode_stream(
 def _raw_batches(
     fragment: store.LanceFragment, column: str, rows: int
 ) -> Iterator[tuple[pa.Array, pa.Array]]:
-    if fragment.count_rows() != fragment.physical_rows:
-        raise DataError(
-            f"fragment {fragment.fragment_id}", "has deleted rows, which columns would be shifted by",
-            mend="compact the dataset first",
-        )  # fmt: skip
+    store.require_no_deletions(fragment)
     for batch in fragment.to_batches(columns=[column, ID], batch_size=rows):
         yield batch.column(column), batch.column(ID)
 

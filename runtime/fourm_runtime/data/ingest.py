@@ -7,7 +7,7 @@ A modality's `source.field` in the schema renames its key. Nothing is read by un
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +23,16 @@ PRESENT = "__present"
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 
-def read_rows(path: Path | str, schema: Schema) -> Iterator[LocatedRow]:
+def read_rows(
+    path: Path | str, schema: Schema, needed: Collection[str] | None = None
+) -> Iterator[LocatedRow]:
     """Read a file of samples, one row at a time.
 
     Args:
         path: a `.jsonl` or `.npz` file.
         schema: what the samples may hold; values are checked against it where they are stored.
+        needed: modalities that the caller wants; files that lines name for others are not opened, and whether
+            arrays of other names may be there is left to the caller. None takes all of the schema.
 
     Returns:
         rows that know the file and line they came from.
@@ -37,16 +41,18 @@ def read_rows(path: Path | str, schema: Schema) -> Iterator[LocatedRow]:
         DataError: if the file, a line of it or a file that it names cannot be read.
     """
     file = Path(path)
-    readers = {".jsonl": _read_lines, ".npz": _read_archive}
-    if file.suffix not in readers:
+    known = (".jsonl", ".npz")
+    if file.suffix not in known:
         got = file.suffix or "a name without an ending"
-        raise DataError(str(file), "is no file of samples", got=got, mend=f"known: {', '.join(readers)}")
+        raise DataError(str(file), "is no file of samples", got=got, mend=f"known: {', '.join(known)}")
     if not file.is_file():
         raise DataError(str(file), "there is no such file")
-    return readers[file.suffix](file, schema)
+    if file.suffix == ".npz":
+        return _read_archive(file, schema, any_name=needed is not None)
+    return _read_lines(file, schema, schema.modalities if needed is None else needed)
 
 
-def _read_lines(file: Path, schema: Schema) -> Iterator[LocatedRow]:
+def _read_lines(file: Path, schema: Schema, needed: Collection[str]) -> Iterator[LocatedRow]:
     keys = _keys(schema)
     with file.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
@@ -62,20 +68,20 @@ def _read_lines(file: Path, schema: Schema) -> Iterator[LocatedRow]:
                 raise DataError(place, "is no JSON object", got=type(record).__name__, mend=mend)
             row = LocatedRow({keys.get(str(key), str(key)): record[key] for key in record}, place=place)
             for name, value in row.items():
-                modality = schema.modalities.get(name)
+                modality = schema.modalities.get(name) if name in needed else None
                 if isinstance(value, str) and isinstance(modality, Image | Vector):
                     row[name] = read_value(file.parent / value, modality, f"{place}, {name}")
             yield row
 
 
-def _read_archive(file: Path, schema: Schema) -> Iterator[LocatedRow]:
+def _read_archive(file: Path, schema: Schema, any_name: bool) -> Iterator[LocatedRow]:
     arrays = _load(file)
     keys = _keys(schema)
     columns: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]] = {}
     masks = {}
     for key, array in arrays.items():
         name = keys.get(key.removesuffix(PRESENT), key.removesuffix(PRESENT))
-        if name != "id" and name not in schema.modalities:
+        if name != "id" and name not in schema.modalities and not any_name:
             mend = nearest(name, list(schema.modalities))
             raise DataError(f"{file} array {key!r}", "is no modality of this schema", mend=mend)
         if array.ndim == 0:

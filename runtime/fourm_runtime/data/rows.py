@@ -14,6 +14,7 @@ from fourm_runtime.data.columns import write_fixed
 from fourm_runtime.data.layout import ID, raw_bytes, raw_type, table_schema
 from fourm_runtime.data.raw_values import Stored, checker_of
 from fourm_schema.errors import DataError, Fault, nearest
+from fourm_schema.modality import Modality
 from fourm_schema.schema import Schema
 
 Row: TypeAlias = Mapping[str, object]
@@ -80,7 +81,7 @@ class Checker:
         Nothing is raised here, since the storage reads this from a thread of its own: after the end, look
         at `faults` and `error`. No batch follows the first fault, but reading goes on to find the others.
         """
-        size = _rows_per_chunk(self._schema)
+        size = rows_per_chunk(self._schema.modalities.values())
         chunk: list[dict[str, Stored | None]] = []
         try:
             for row in rows:
@@ -172,6 +173,7 @@ def column_of(values: Sequence[Stored | None], kind: pa.DataType) -> pa.Array:
     return write_fixed(table, present)
 
 
-def _rows_per_chunk(schema: Schema) -> int:
-    row_bytes = sum(map(raw_bytes, schema.modalities.values()))
+def rows_per_chunk(modalities: Iterable[Modality]) -> int:
+    """How many rows are laid out at a time, so that memory stays bounded."""
+    row_bytes = sum(map(raw_bytes, modalities))
     return max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // max(row_bytes, 1)))

@@ -139,6 +139,19 @@ def lacks(fragment: LanceFragment, field: int) -> bool:
     return all(field not in file.fields for file in fragment.data_files())
 
 
+def require_no_deletions(fragment: LanceFragment) -> None:
+    """Refuse to write a column beside rows of which some are deleted.
+
+    Raises:
+        DataError: if the values would come to stand beside other rows than theirs.
+    """
+    if fragment.count_rows() != fragment.physical_rows:
+        raise DataError(
+            f"fragment {fragment.fragment_id}", "has deleted rows, which columns would be shifted by",
+            mend="compact the dataset first",
+        )  # fmt: skip
+
+
 def leaf_field(dataset: LanceDataset, column: str) -> int:
     """Id of the column's innermost field: the one its files are filed under; -1 if there is none."""
     field = next((field for field in dataset.lance_schema.fields() if field.name() == column), None)
