@@ -7,14 +7,14 @@ import numpy as np
 from scipy.stats import spearmanr
 from sklearn.svm import SVC
 
-from digits import CAPTIONS, WORDS, Row, is_real
+from digits import CAPTIONS, WORDS, Row
 from evaluation import AT_A_TIME, drawing, image_of
 from fourm_runtime.any_to_any import AnyToAny
 from fourm_runtime.generation.request import Prefix
 from measures import DARKEST, Image, facts
 
-LEVELS, TAIL = 5, 0.02
-"""Amounts of ink, evenly spaced; a fiftieth of the real training digits lie beyond each end."""
+LEVELS, TAIL = 5, 0.1
+"""Amounts of ink, evenly spaced; a tenth of the training digits lie beyond each end."""
 
 DRAWS = 4
 GUIDANCES = (1.0, 2.0)
@@ -56,7 +56,7 @@ def steer(model: AnyToAny, rows: Sequence[Row], judge: SVC, seed: int) -> list[S
         judge: tells the digit of an image.
         seed: of everything that is sampled.
     """
-    inks = [facts(np.asarray(row["digit"]))["ink"] for row in rows if is_real(row)]
+    inks = [facts(np.asarray(row["digit"]))["ink"] for row in rows]
     least, most = (float(np.quantile(inks, share)) for share in (TAIL, 1 - TAIL))
     levels = tuple(np.linspace(least, most, LEVELS).tolist())
     asked: list[dict[str, object]] = [
