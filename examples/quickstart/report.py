@@ -34,7 +34,7 @@ from fourm_schema import Schema
 from measures import DARKEST, Image
 from steering import Steered
 
-SHOWN_SAMPLES = 6
+SHOWN_SAMPLES = 4
 SHOWN_EPOCHS = 4
 WINDOW = 50
 """Steps that one point of a loss curve is the mean of."""
@@ -77,9 +77,9 @@ def write_report(report: Report, path: Path) -> None:
     )
     sections = [
         _figures(found, report.steered, report.seconds),
-        _samples(report),
         _drawn(found),
         _steered(report.steered),
+        _samples(report),
         _losses(report.metrics),
         _codebook(report),
         _masks(report),
