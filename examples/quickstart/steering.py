@@ -13,8 +13,8 @@ from fourm_runtime.any_to_any import AnyToAny
 from fourm_runtime.generation.request import Prefix
 from measures import DARKEST, Image, facts
 
-LEVELS, TAIL = 5, 0.1
-"""Amounts of ink, evenly spaced; a tenth of the training digits lie beyond each end."""
+LEVELS, TAIL = 5, 0.05
+"""Amounts of ink, evenly spaced; a twentieth of the training digits lie beyond each end."""
 
 DRAWS = 4
 GUIDANCES = (1.0, 2.0)
