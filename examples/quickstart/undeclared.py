@@ -67,7 +67,7 @@ def note(image: Image) -> str:
     weights = [QUARTERS[int(place)] for place in np.searchsorted(QUARTER_BORDERS, means)]
     upper_left, upper_right, lower_left, lower_right = weights
     holes = len(ndimage.find_objects(label_holes(image)))
-    rings = ("no ring", "a ring")[holes] if holes < 2 else " on ".join(["ring"] * holes)
+    rings = ("no ring", "a ring", "ring on ring")[min(holes, 2)]
     return f"{upper_left} {upper_right} on {lower_left} {lower_right}, {rings}"
 
 

@@ -95,7 +95,7 @@ def measure_page(path: Path, width: int = 390) -> Measured:
                 "--enable-logging=stderr",
                 f"--user-data-dir={folder}/profile",
                 "--window-size=1300,1000",
-                "--virtual-time-budget=10000",
+                "--virtual-time-budget=1000000",  # decoding hundreds of pictures takes its time
                 "--dump-dom",
                 watcher.as_uri(),
             ],

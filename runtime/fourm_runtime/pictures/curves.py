@@ -117,7 +117,8 @@ def bar_chart(
     """
     heights, per_bar = _joined(np.asarray(values, np.float64))
     if log_y:
-        heights = np.where(heights > 0, heights, np.nan)
+        # Below the smallest normal number halves are 0, and 0 has no logarithm.
+        heights = np.where(heights > 0, np.maximum(heights, 2 * np.finfo(np.float64).tiny), np.nan)
     known = heights[np.isfinite(heights)]
     if not len(known):
         return _empty(alt)
