@@ -20,7 +20,14 @@ from fourm_schema.resolve import resolve
 
 WORDS = 260
 SHAPE = Architecture(
-    dim=16, heads=2, encoder_depth=1, decoder_depth=1, tie_head=False, stored_positions=True, registers=2
+    dim=16,
+    heads=2,
+    encoder_depth=1,
+    decoder_depth=1,
+    tie_head=False,
+    stored_positions=True,
+    registers=2,
+    null_is_silent=True,
 )
 FOUND = (
     Found("caption", "both", WORDS, 512, 0),

@@ -1,12 +1,13 @@
 """Claims about autoregressive decoding: the cache changes the cost and nothing else."""
 
+import attrs
 import numpy as np
 import pytest
 import torch
 
 from fourm_runtime.assemble import assemble
 from fourm_runtime.batch import Int32, Masked, Selection
-from fourm_runtime.generation.causal import legal_ids, open_span, prefix_tokens
+from fourm_runtime.generation.causal import Method, legal_ids, open_span, prefix_tokens
 from fourm_runtime.generation.plan import compile_request
 from fourm_runtime.generation.request import Prefix, Request, Target
 from fourm_runtime.generation.run import Job, run_jobs
@@ -152,6 +153,26 @@ def test_decoding_asks_the_model_exactly_what_training_taught_it(
     if len(made.ids) == stream.length:
         expected[-1] = 1.0  # the last place is kept for the end token
     assert made.confidence[kept:] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("method", ["cache", "recompute"])
+@pytest.mark.parametrize("silent", [True, False])
+def test_a_silent_null_token_leaves_no_trace(
+    model: AnyToAnyTransformer, silent: bool, method: Method, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """4M's sampler has no context where nothing is shown: whatever the encoder makes of nothing, grids and
+    sequences come out the same. Without that switch it is a token like others, as it was in training."""
+    shape = attrs.evolve(model.architecture, null_is_silent=silent)
+    monkeypatch.setattr(model, "architecture", shape)
+    targets = (Target("caption", temperature=0.0), Target("shape", steps=1, temperature=0.0))
+    plan = compile_request(model.plan, Request({}, targets, chain=False))
+    encode, made = model.encode, []
+    for turn in (0, 1):
+        monkeypatch.setattr(model, "encode", lambda *given, turn=turn: encode(*given).roll(turn, -1))
+        made.append(run_jobs(model, [Job(plan, {})], method=method)[0])
+
+    for name in ("caption.tokens", "shape.tokens"):
+        assert np.array_equal(made[0][name].confidence, made[1][name].confidence) == silent
 
 
 def test_rows_that_are_done_leave_the_batch_and_the_others_go_on(model: AnyToAnyTransformer) -> None:

@@ -1,5 +1,6 @@
 """Claims about parallel decoding, guidance and chains: what a plan runs is what it says."""
 
+import attrs
 import numpy as np
 import pytest
 import torch
@@ -180,6 +181,19 @@ def test_maskgit_keeps_the_most_confident_cells_and_the_first_of_equals() -> Non
 
     state.accept(torch.zeros(1, 2))
     assert state.finished
+
+
+@pytest.mark.parametrize("scheme", ["maskgit", "roar"])
+def test_a_given_order_says_which_cells_each_step_fixes(scheme: Scheme) -> None:
+    """MaskGIT still samples every open cell, since they look at each other; random order asks for those that
+    it fixes. Neither confidence nor chance has a say."""
+    plan = attrs.evolve(target_plan(scheme, (2, 1)), order=(2, 0, 1))
+    state = GridDecoding(plan, request_generator(0, 0, "x"))
+    assert state.asked.tolist() == ([0, 1, 2] if scheme == "maskgit" else [0, 2])
+    state.accept(torch.tensor([[0.0, 1.0], [0.0, 9.0], [0.0, 1.0]])[: len(state.asked)])
+
+    assert state.fixed.positions.tolist() == [0, 2]
+    assert state.asked.tolist() == [1]
 
 
 def test_fixed_cells_are_seen_in_the_next_step(

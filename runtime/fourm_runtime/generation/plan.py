@@ -44,6 +44,7 @@ class TargetPlan:
         passes: forward passes per step; more than one under guidance.
         guidance: the guidance in words, empty when there is none.
         continued: the sequence begins with a given prefix.
+        order: cells of the grid in the order in which they are fixed; empty where the scheme chooses.
     """
 
     stream: str
@@ -53,6 +54,7 @@ class TargetPlan:
     passes: tuple[Pass, ...]
     guidance: str = ""
     continued: bool = False
+    order: tuple[int, ...] = ()
 
     def __str__(self) -> str:
         if self.scheme == "autoregressive":
@@ -61,6 +63,7 @@ class TargetPlan:
             size = f"{sum(self.counts)} tokens in {len(self.counts)} steps ({_runs(self.counts)})"
         how = self.sampling[0]
         heat = dict.fromkeys(f"{step.temperature:.3g}" for step in self.sampling)
+        size += ", in a given order" if self.order else ""
         parts = [self.scheme, size, "temperature " + " to ".join(list(heat)[:: max(1, len(heat) - 1)])]
         parts += [f"top-k {how.top_k}"] if how.top_k else []
         parts += [f"top-p {how.top_p:g}"] if how.top_p < 1 else []
@@ -245,7 +248,14 @@ class _Compiler:
         scheme, counts, sampling = check.read()
         passes, words = self._passes(target, sees)
         return TargetPlan(
-            stream.name, scheme, counts, sampling, passes, words, continued=stream.name in self.prefixes
+            stream.name,
+            scheme,
+            counts,
+            sampling,
+            passes,
+            words,
+            continued=stream.name in self.prefixes,
+            order=check.order(),
         )
 
     def _passes(self, target: Target, sees: tuple[str, ...]) -> tuple[tuple[Pass, ...], str]:
@@ -296,7 +306,9 @@ class _Compiler:
             return {name: name for name in sees}
         known = {**{name: name for name in sees}, **{n: s.name for n, s in self.inputs.items()}}
         for name in sees:
-            known.setdefault(self.plan.stream(name).modality, name)
+            stream = self.plan.stream(name)
+            for other in (stream.modality, *stream.aliases):
+                known.setdefault(other, name)
         found = {}
         for name in names:
             if name in known:

@@ -63,6 +63,8 @@ class Target:
         conditions: what u lacks: names of inputs or of earlier targets. None takes all of them.
         token_schedule: `cosine` or `linear`; None takes cosine for maskgit, linear for roar.
         temperature_schedule: `constant`, `linear` or `onex:MIN:POWER`, over the steps.
+        order: every cell of a grid, in the order in which they are fixed, instead of the most confident
+            first (maskgit) or a random order (roar).
     """
 
     stream: str
@@ -75,10 +77,11 @@ class Target:
     conditions: tuple[str, ...] | None = None
     token_schedule: str | None = None
     temperature_schedule: str = "constant"
+    order: Sequence[int] | None = None
 
 
 SETTINGS = tuple(field.name for field in attrs.fields(Target) if field.name != "stream")
-GRID_SETTINGS = ("scheme", "steps", "token_schedule", "temperature_schedule")
+GRID_SETTINGS = ("scheme", "steps", "token_schedule", "temperature_schedule", "order")
 """Settings that mean nothing to a sequence."""
 
 

@@ -183,7 +183,9 @@ class _Runner:
             if isinstance(task.state, SequenceDecoding)
         ]
         if causal:
-            decode_sequences(model, causal, context, batch.encoder_lengths, self._legal, self._method)
+            decode_sequences(
+                model, causal, context, batch.encoder_lengths, self._legal, self._method, batch.silent
+            )
         while unfinished := [task for task in tasks if not task.state.finished]:
             samples, places = self._grid_samples(unfinished)
             batch = packed(samples, model)

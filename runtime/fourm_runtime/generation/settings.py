@@ -1,6 +1,7 @@
 """The settings of one target, checked and turned into numbers per step."""
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Protocol, TypeGuard
 
 from fourm_runtime.generation.request import SCHEMES, Scheme, Target
 from fourm_runtime.generation.sampling import Sampling
@@ -79,6 +80,21 @@ class SettingsCheck:
             self._adopt(error)
             return default
 
+    def order(self) -> tuple[int, ...]:
+        """The cells in the order that is wished for; none if there is no wish."""
+        order = self._target.order
+        if order is None or self._stream.layout != "grid":
+            return ()
+        cells = tuple(order) if isinstance(order, Sequence) else ()
+        if all(map(_is_whole, cells)) and sorted(cells) == [*range(self._stream.length)]:
+            return cells
+        self._report(
+            self._where,
+            f"an order names each of its {self._stream.length} cells once, from 0",
+            got=f"{len(cells)} entries" if cells else repr(order),
+        )
+        return ()
+
     def _refuse_steps(self) -> None:
         target = self._target
         changed = [
@@ -87,6 +103,7 @@ class SettingsCheck:
                 ("steps", target.steps, None),
                 ("token_schedule", target.token_schedule, None),
                 ("temperature_schedule", target.temperature_schedule, "constant"),
+                ("order", target.order, None),
             )
             if value != default
         ]
@@ -133,5 +150,5 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _is_whole(value: object) -> bool:
+def _is_whole(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
