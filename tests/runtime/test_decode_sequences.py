@@ -167,8 +167,8 @@ def test_a_silent_null_token_leaves_no_trace(
     targets = (Target("caption", temperature=0.0), Target("shape", steps=1, temperature=0.0))
     plan = compile_request(model.plan, Request({}, targets, chain=False))
     encode, made = model.encode, []
-    for turn in (0, 1):
-        monkeypatch.setattr(model, "encode", lambda *given, turn=turn: encode(*given).roll(turn, -1))
+    for change in (torch.zeros(32), torch.linspace(-1, 1, 32)):
+        monkeypatch.setattr(model, "encode", lambda *given, change=change: encode(*given) + change)
         made.append(run_jobs(model, [Job(plan, {})], method=method)[0])
 
     for name in ("caption.tokens", "shape.tokens"):
