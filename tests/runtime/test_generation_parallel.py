@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from fourm_runtime.assemble import assemble
 from fourm_runtime.batch import Int32, Masked, Selection
 from fourm_runtime.generation import run
+from fourm_runtime.generation.combine import Produced
 from fourm_runtime.generation.parallel import GridDecoding
 from fourm_runtime.generation.plan import Pass, TargetPlan, compile_request
 from fourm_runtime.generation.request import Request, Scheme, Target
-from fourm_runtime.generation.run import Job, Produced, run_jobs
+from fourm_runtime.generation.run import Job, run_jobs
 from fourm_runtime.generation.samples import Sample, Tokens, packed
 from fourm_runtime.generation.sampling import Sampling, request_generator
 from fourm_runtime.packing import pack

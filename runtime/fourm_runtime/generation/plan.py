@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import attrs
 
+from fourm_runtime.generation.combine import COMBINES, Combine
 from fourm_runtime.generation.request import (
     Prefix,
     Request,
@@ -45,6 +46,7 @@ class TargetPlan:
         guidance: the guidance in words, empty when there is none.
         continued: the sequence begins with a given prefix.
         order: cells of the grid in the order in which they are fixed; empty where the scheme chooses.
+        samples, combine: how many are drawn, and how one is made of them.
     """
 
     stream: str
@@ -55,6 +57,13 @@ class TargetPlan:
     guidance: str = ""
     continued: bool = False
     order: tuple[int, ...] = ()
+    samples: int = 1
+    combine: Combine = "best"
+
+    @property
+    def joined(self) -> bool:
+        """Whether the result is several samples end to end."""
+        return self.samples > 1 and self.combine == "join"
 
     def __str__(self) -> str:
         if self.scheme == "autoregressive":
@@ -68,6 +77,7 @@ class TargetPlan:
         parts += [f"top-k {how.top_k}"] if how.top_k else []
         parts += [f"top-p {how.top_p:g}"] if how.top_p < 1 else []
         parts += [self.guidance] if self.guidance else []
+        parts += [f"{self.samples} samples, {COMBINES[self.combine]}"] if self.samples > 1 else []
         return f"{self.stream}: {', '.join(parts)}"
 
 
@@ -159,7 +169,8 @@ class _Compiler:
                 steps.append(step)
             else:
                 steps[-1] = attrs.evolve(steps[-1], targets=(*steps[-1].targets, *step.targets))
-            if self.request.chain:
+            # Joined samples are longer than what the model was trained to see.
+            if self.request.chain and not step.targets[0].joined:
                 sees.append(stream.name)
         return GenerationPlan({name: stream.name for name, stream in self.inputs.items()}, tuple(steps))
 
@@ -246,6 +257,7 @@ class _Compiler:
     def _plan_target(self, target: Target, stream: Stream, sees: tuple[str, ...]) -> TargetPlan:
         check = SettingsCheck(target, stream, self.fault)
         scheme, counts, sampling = check.read()
+        samples, combine = check.samples()
         passes, words = self._passes(target, sees)
         return TargetPlan(
             stream.name,
@@ -256,6 +268,8 @@ class _Compiler:
             words,
             continued=stream.name in self.prefixes,
             order=check.order(),
+            samples=samples,
+            combine=combine,
         )
 
     def _passes(self, target: Target, sees: tuple[str, ...]) -> tuple[tuple[Pass, ...], str]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol, TypeGuard
 
+from fourm_runtime.generation.combine import COMBINES, Combine
 from fourm_runtime.generation.request import SCHEMES, Scheme, Target
 from fourm_runtime.generation.sampling import Sampling
 from fourm_runtime.generation.schedules import temperatures, token_counts
@@ -94,6 +95,31 @@ class SettingsCheck:
             got=f"{len(cells)} entries" if cells else repr(order),
         )
         return ()
+
+    def samples(self) -> tuple[int, Combine]:
+        """How many samples are drawn, and what becomes of them."""
+        stream, target = self._stream, self._target
+        default: Combine = "vote" if stream.layout == "grid" else "join" if stream.kind == "set" else "best"
+        how, count = default, target.samples
+        if not (_is_whole(count) and count >= 1):
+            self._report(self._where, "samples must be a whole number, 1 or more", got=repr(count))
+            count = 1
+        fitting = [way for way in COMBINES if way != ("join" if stream.layout == "grid" else "vote")]
+        if target.combine in fitting:
+            how = next(way for way in fitting if way == target.combine)
+        elif target.combine in COMBINES:
+            self._report(
+                self._where,
+                f"samples of a {stream.layout} cannot be combined by {target.combine}",
+                mend=f"{stream.name} takes combine {' or '.join(fitting)}",
+            )
+        elif target.combine is not None:
+            self._report(
+                self._where,
+                f"{target.combine!r} combines nothing",
+                mend=nearest(str(target.combine), fitting),
+            )
+        return count, how
 
     def _refuse_steps(self) -> None:
         target = self._target
