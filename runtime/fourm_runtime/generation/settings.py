@@ -104,9 +104,10 @@ class SettingsCheck:
         if not (_is_whole(count) and count >= 1):
             self._report(self._where, "samples must be a whole number, 1 or more", got=repr(count))
             count = 1
-        fitting = [way for way in COMBINES if way != ("join" if stream.layout == "grid" else "vote")]
+        unfit = "join" if stream.layout == "grid" else "vote"
+        fitting: dict[str, Combine] = {way: way for way in COMBINES if way != unfit}
         if target.combine in fitting:
-            how = next(way for way in fitting if way == target.combine)
+            how = fitting[target.combine]
         elif target.combine in COMBINES:
             self._report(
                 self._where,
@@ -117,7 +118,7 @@ class SettingsCheck:
             self._report(
                 self._where,
                 f"{target.combine!r} combines nothing",
-                mend=nearest(str(target.combine), fitting),
+                mend=nearest(str(target.combine), list(fitting)),
             )
         return count, how
 
