@@ -28,6 +28,9 @@ class Architecture:
         decoder_left_to_right: in the decoder's self-attention a token of a grid, too, sees those up to itself
             only (4M's `decoder_causal_mask`); when generating, all of a grid still see each other, as there.
         stored_positions: the sin-cos positions are those of the checkpoint, bit for bit, not computed anew.
+        null_is_silent: when generating, a pass that shows nothing adds nothing to what is predicted (4M's
+            sampler has no context then); else it shows the null token, as in training. Means nothing where
+            there are registers.
     """
 
     dim: int
@@ -48,6 +51,7 @@ class Architecture:
     decoder_streams_apart: bool = True
     decoder_left_to_right: bool = False
     stored_positions: bool = False
+    null_is_silent: bool = False
 
     def __attrs_post_init__(self) -> None:
         if self.dim % self.heads or self.dim % 4:

@@ -16,6 +16,7 @@ import torch
 from fourm_codecs.base import Codec, StoredCodec
 from fourm_runtime.checkpoints.store import Checkpoint, Origin, load, save
 from fourm_runtime.encoder import Encoder, Features
+from fourm_runtime.generation.fitting import misfits
 from fourm_runtime.generation.plan import GenerationPlan, compile_request
 from fourm_runtime.generation.request import Prefix, Request, RequestFaults, TargetsLike, read_targets
 from fourm_runtime.generation.run import run_jobs
@@ -29,7 +30,7 @@ from fourm_schema.plan import Plan
 from fourm_schema.schema import Schema
 
 Inputs = Mapping[str, object]
-"""Stream or modality name -> raw value, or a `Prefix`; None counts as not given."""
+"""Stream or modality name -> raw value, a `Generated` one, or a `Prefix`; None counts as not given."""
 
 BATCH_SIZE = 16
 
@@ -149,8 +150,9 @@ class AnyToAny:
     def generate(
         self,
         inputs: Inputs | Sequence[Inputs],
-        targets: TargetsLike,
+        targets: TargetsLike | None = None,
         *,
+        plan: GenerationPlan | None = None,
         chain: bool = True,
         seed: int = 0,
         batch_size: int = BATCH_SIZE,
@@ -162,6 +164,7 @@ class AnyToAny:
             inputs: values of one sample, or of several; each sample may give other modalities. A modality's
                 name feeds its dense stream if it has one, else its tokens; `digit.tokens` says which.
             targets: names, `Target`s, or a mapping of names to settings.
+            plan: what `compile` made of targets, chain and settings, in place of these.
             chain: each target also sees those before it; else all see only the inputs.
             seed: same seed and same device: same tokens, whatever the batch size.
             batch_size: samples that are generated side by side.
@@ -175,8 +178,13 @@ class AnyToAny:
             RequestError: if the request cannot be served; it carries every fault, and is raised before
                 anything is computed. Later only if the scores of the model are no numbers.
         """
-        requests = make_requests(self.plan, inputs, targets, settings, chain=chain, seed=seed)
-        plans = compile_all(self.plan, requests)
+        if plan is not None:
+            extra = {"targets": targets is not None, "chain": not chain, **dict.fromkeys(settings, True)}
+            twice = [name for name, given in extra.items() if given]
+            requests, plans = self._planned(inputs, plan, seed, twice)
+        else:
+            requests = make_requests(self.plan, inputs, targets or (), settings, chain=chain, seed=seed)
+            plans = compile_all(self.plan, requests)
         if batch_size < 1:
             raise RequestError("batch_size", "must be 1 or more", got=str(batch_size))
         jobs = self._values.jobs(plans, requests)
@@ -187,6 +195,37 @@ class AnyToAny:
             for produced in run_jobs(self.model, jobs[start : start + batch_size], legal, sets=sets)
         ]
         return [self._values.decode(produced) for produced in made]
+
+    def _planned(
+        self, inputs: Inputs | Sequence[Inputs], plan: GenerationPlan, seed: int, extra: Sequence[str]
+    ) -> tuple[list[Request], list[GenerationPlan]]:
+        """One request per sample, all of them to run by one plan."""
+        requests = make_requests(self.plan, inputs, (), {}, seed=seed)
+        faults = [Fault(name, "the plan has it already", mend="give the plan, or this") for name in extra]
+        faults += dict.fromkeys(fault for one in requests for fault in misfits(self.plan, plan, one))
+        if faults:
+            raise RequestFaults(faults)
+        return requests, [plan] * len(requests)
+
+    def compile(
+        self, inputs: Inputs | Iterable[str], targets: TargetsLike, *, chain: bool = True, **settings: object
+    ) -> GenerationPlan:
+        """Check a request and lay out what `generate` would run for it: `str(plan)` explains it.
+
+        Args:
+            inputs: values of one sample, or just their names; `Prefix` where a sequence is begun.
+            targets, chain, settings: as in `generate`.
+
+        Returns:
+            A plan to read, to change (`attrs.evolve`) and to give to `generate`, for any samples that give
+            the same modalities.
+
+        Raises:
+            RequestError: as `generate`.
+        """
+        given = inputs if isinstance(inputs, Mapping) else dict.fromkeys(inputs, True)
+        (request,) = make_requests(self.plan, given, targets, settings, chain=chain)
+        return compile_request(self.plan, request)
 
     def explain(
         self, inputs: Inputs | Iterable[str], targets: TargetsLike, *, chain: bool = True, **settings: object
@@ -200,9 +239,7 @@ class AnyToAny:
         Raises:
             RequestError: as `generate`.
         """
-        given = inputs if isinstance(inputs, Mapping) else dict.fromkeys(inputs, True)
-        (request,) = make_requests(self.plan, given, targets, settings, chain=chain)
-        return str(compile_request(self.plan, request))
+        return str(self.compile(inputs, targets, chain=chain, **settings))
 
 
 def make_requests(
@@ -219,7 +256,10 @@ def make_requests(
     Raises:
         RequestError: if a setting is unknown.
     """
-    samples = [inputs] if isinstance(inputs, Mapping) else list(inputs)
+    samples = [
+        {name: value.value if isinstance(value, Generated) else value for name, value in sample.items()}
+        for sample in ([inputs] if isinstance(inputs, Mapping) else inputs)
+    ]
     wanted = read_targets(targets, plan, settings)
     return [Request(sample, wanted, chain, seed, index) for index, sample in enumerate(samples)]
 

@@ -200,6 +200,7 @@ class MicroBatch:
         heads: stream name -> its targets, in the order of the plan.
         joined: what blocks see of each other, for models whose decoder does not keep streams apart.
         left_to_right: blocks of the parallel region are causal too.
+        silent: (K,) int64, encoder tokens that add nothing where the decoder looks at them.
     """
 
     encoder: Side
@@ -215,6 +216,7 @@ class MicroBatch:
     heads: Mapping[str, Head]
     joined: JoinedKeys | None = None
     left_to_right: bool = False
+    silent: torch.Tensor | None = None
 
     def to(self, device: torch.device | str) -> "MicroBatch":
         """Copy every tensor to a device; lengths stay on the host, so nothing ever waits for them."""
@@ -237,4 +239,5 @@ class MicroBatch:
                 for name, head in self.heads.items()
             },
             joined=self.joined and attrs.evolve(self.joined, index=self.joined.index.to(device)),
+            silent=None if self.silent is None else self.silent.to(device),
         )

@@ -34,6 +34,8 @@ class Routes:
     parallel_size: int
     joined: torch.Tensor | None = None
     """(K,) decoder tokens whose keys the blocks see, where streams are not kept apart."""
+    silent: torch.Tensor | None = None
+    """(K,) context tokens that add nothing."""
 
     @classmethod
     def of(cls, batch: MicroBatch) -> "Routes":
@@ -47,6 +49,7 @@ class Routes:
             parallel_context=Blocks.build(batch.parallel_queries, batch.encoder_lengths),
             causal_context=Blocks.build(batch.causal_queries, batch.encoder_lengths),
             parallel_size=batch.parallel_size,
+            silent=batch.silent,
         )
 
 
@@ -132,14 +135,18 @@ class CrossAttention(Heads):
         """(T, H, K)."""
         return self.normalise(self.q_norm, self.split(self.q(x_TD)))
 
-    def keys_values(self, context_SD: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keys and values of the context, each (S, H, K)."""
+    def keys_values(
+        self, context_SD: torch.Tensor, silent: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of the context, each (S, H, K); the values of `silent` tokens are zero."""
         k, v = (self.split(part) for part in self.kv(context_SD).chunk(2, dim=-1))
+        if silent is not None:
+            v = v.index_fill(0, silent, 0.0)
         return self.normalise(self.k_norm, k), v
 
     def forward(self, x_TD: torch.Tensor, context_SD: torch.Tensor, routes: Routes) -> torch.Tensor:
         q = self.queries(x_TD)
-        k, v = self.keys_values(context_SD)
+        k, v = self.keys_values(context_SD, routes.silent)
         cut = routes.parallel_size
         parallel = attend(q[:cut], k, v, routes.parallel_context)
         causal = attend(q[cut:], k, v, routes.causal_context)

@@ -19,9 +19,10 @@ from fourm_codecs.sets import SetCodec
 from fourm_runtime.assemble import assemble
 from fourm_runtime.batch import Int32
 from fourm_runtime.generation.causal import given_ids
+from fourm_runtime.generation.combine import Produced
 from fourm_runtime.generation.plan import GenerationPlan, compile_request
 from fourm_runtime.generation.request import Prefix, Request, Target
-from fourm_runtime.generation.run import Produced, run_jobs
+from fourm_runtime.generation.run import run_jobs
 from fourm_runtime.generation.values import Values
 from fourm_runtime.transformer import AnyToAnyTransformer
 from fourm_schema.architecture import Architecture

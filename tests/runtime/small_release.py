@@ -1,6 +1,6 @@
 """A small released file with random numbers, and what can be done to it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -20,7 +20,14 @@ from fourm_schema.resolve import resolve
 
 WORDS = 260
 SHAPE = Architecture(
-    dim=16, heads=2, encoder_depth=1, decoder_depth=1, tie_head=False, stored_positions=True, registers=2
+    dim=16,
+    heads=2,
+    encoder_depth=1,
+    decoder_depth=1,
+    tie_head=False,
+    stored_positions=True,
+    registers=2,
+    null_is_silent=True,
 )
 FOUND = (
     Found("caption", "both", WORDS, 512, 0),
@@ -33,9 +40,11 @@ FOUND = (
 Tensors = dict[str, torch.Tensor]
 
 
-def small_checkpoint(seed: int = 0, shape: Architecture = SHAPE) -> Checkpoint:
-    """A model of five modalities, all kinds among them."""
-    schema = schema_of(FOUND, 200, "ids", "here")
+def small_checkpoint(
+    seed: int = 0, shape: Architecture = SHAPE, found: Sequence[Found] = FOUND
+) -> Checkpoint:
+    """A model of five modalities, all kinds among them, or of those that are asked for."""
+    schema = schema_of(tuple(found), 200, "ids", "here")
     plan = resolve(schema)
     allocation = allocate(plan)
     weights = {

@@ -1,12 +1,13 @@
 """Claims about autoregressive decoding: the cache changes the cost and nothing else."""
 
+import attrs
 import numpy as np
 import pytest
 import torch
 
 from fourm_runtime.assemble import assemble
-from fourm_runtime.batch import Int32, Masked, Selection
-from fourm_runtime.generation.causal import legal_ids, open_span, prefix_tokens
+from fourm_runtime.batch import Int32, Masked, MicroBatch, Selection
+from fourm_runtime.generation.causal import Method, legal_ids, open_span, prefix_tokens
 from fourm_runtime.generation.plan import compile_request
 from fourm_runtime.generation.request import Prefix, Request, Target
 from fourm_runtime.generation.run import Job, run_jobs
@@ -14,7 +15,7 @@ from fourm_runtime.generation.samples import Sample, Tokens, packed
 from fourm_runtime.generation.stepping import CachedSteps, RecomputedSteps, StepRows
 from fourm_runtime.masking.spans import Rows, split_spans
 from fourm_runtime.packing import pack
-from fourm_runtime.transformer import AnyToAnyTransformer
+from fourm_runtime.transformer import AnyToAnyTransformer, Routes
 from fourm_schema.architecture import Architecture
 from fourm_schema.resolve import resolve
 from fourm_schema.schema import Schema
@@ -152,6 +153,113 @@ def test_decoding_asks_the_model_exactly_what_training_taught_it(
     if len(made.ids) == stream.length:
         expected[-1] = 1.0  # the last place is kept for the end token
     assert made.confidence[kept:] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("method", ["cache", "recompute"])
+@pytest.mark.parametrize("silent", [True, False])
+def test_a_silent_null_token_leaves_no_trace(
+    model: AnyToAnyTransformer, silent: bool, method: Method, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """4M's sampler has no context where nothing is shown: whatever the encoder makes of nothing, grids and
+    sequences come out the same. Without that switch it is a token like others, as it was in training."""
+    shape = attrs.evolve(model.architecture, null_is_silent=silent)
+    monkeypatch.setattr(model, "architecture", shape)
+    targets = (Target("caption", temperature=0.0), Target("shape", steps=1, temperature=0.0))
+    plan = compile_request(model.plan, Request({}, targets, chain=False))
+    encode, made = model.encode, []
+    for change in (torch.zeros(32), torch.linspace(-1, 1, 32)):
+        monkeypatch.setattr(model, "encode", lambda *given, change=change: encode(*given) + change)
+        made.append(run_jobs(model, [Job(plan, {})], method=method)[0])
+
+    for name in ("caption.tokens", "shape.tokens"):
+        assert np.array_equal(made[0][name].confidence, made[1][name].confidence) == silent
+
+
+def test_guided_sequences_sum_the_scores_of_their_passes(model: AnyToAnyTransformer) -> None:
+    """u + sum of w_i (c_i - u), word by word: each pass has a row of its own in the cache, and they read the
+    same words."""
+    weights = {"shape": 2.0, "title": -0.5}
+    title = Tokens.whole(np.array([44, 51, 47, 3], np.int32))
+    shows = {"shape.tokens": shape(2), "title.tokens": title}
+    target = Target("caption", temperature=0.0, guidance=weights)
+    plan = compile_request(model.plan, Request(dict.fromkeys(shows, 1), (target,)))
+    made = run_jobs(model, [Job(plan, shows)])[0]["caption.tokens"]
+
+    scores = sum(
+        weight * training_scores(model, made.ids, 0, seen)[1].double()
+        for weight, seen in (
+            (2.0, {"shape.tokens": shape(2)}),
+            (-0.5, {"title.tokens": title}),
+            (1 - 2.0 + 0.5, {}),
+        )
+    )
+    assert isinstance(scores, torch.Tensor)
+    scores = scores[: len(made.ids)]
+    scores[:, torch.from_numpy(~legal_ids(model.plan, model.plan.stream("caption")))] = -torch.inf
+    words = scores.argmax(-1)
+    sure = scores.softmax(-1).max(-1).values.numpy()
+    last = len(made.ids) == model.plan.stream("caption").length  # the last place is kept for the end token
+    assert made.ids[: len(words) - last].tolist() == words[: len(words) - last].tolist()
+    assert made.confidence[: len(words) - last] == pytest.approx(sure[: len(words) - last], abs=1e-5)
+
+
+def test_a_row_that_is_done_costs_nothing_more(
+    model: AnyToAnyTransformer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In each step the decoder reads one token of every row that goes on, and of no other; guidance doubles
+    the rows. The encoder runs once."""
+    read: list[int] = []
+    blocks: list[int] = []
+    advance, encode = CachedSteps.advance, model.encode
+
+    def counted(self: CachedSteps, active: list[int], previous: list[int]) -> torch.Tensor:
+        read.append(len(active))
+        return advance(self, active, previous)
+
+    def watched(batch: MicroBatch, routes: Routes | None = None) -> torch.Tensor:
+        blocks.append(len(batch.encoder_lengths))
+        return encode(batch, routes)
+
+    monkeypatch.setattr(CachedSteps, "advance", counted)
+    monkeypatch.setattr(model, "encode", watched)
+    made = run_jobs(model, jobs(model, [Target("caption", temperature=2.0, guidance=1.5)], 8))
+    lengths = [len(one["caption.tokens"].ids) for one in made]
+
+    assert blocks == [16]
+    assert read == [2 * sum(length > step for length in lengths) for step in range(max(lengths))]
+    assert len(set(lengths)) > 1
+
+
+def test_rows_of_any_length_and_beginning_share_a_batch(model: AnyToAnyTransformer) -> None:
+    """Some begin with words, one has room for its end token only, some are another modality's, some see
+    nothing: each comes out as it does alone."""
+    title = model.plan.stream("title")
+    full = np.array([44, 51, 47, 49, 50], np.int32)
+    many = []
+    for index, (name, given, seen) in enumerate(
+        [
+            ("caption", np.array([45, 50, 57], np.int32), True),
+            ("caption", None, False),
+            ("title", full, True),
+            ("title", None, True),
+            ("code", np.zeros(0, np.int32), False),
+        ]
+    ):
+        inputs: dict[str, object] = {"shape": 1} if seen else {}
+        if given is not None:
+            inputs[name] = Prefix("...")
+        plan = compile_request(model.plan, Request(inputs, (Target(name),)))
+        prefixes = {} if given is None else {f"{name}.tokens": given}
+        many.append(Job(plan, {"shape.tokens": shape(index)} if seen else {}, prefixes, 7, index))
+    together = run_jobs(model, many)
+
+    for job, made in zip(many, together, strict=True):
+        (alone,) = run_jobs(model, [job])
+        for name, tokens in made.items():
+            assert np.array_equal(tokens.ids, alone[name].ids)
+            assert tokens.confidence == pytest.approx(alone[name].confidence, abs=1e-5)
+    assert together[2][title.name].ids.tolist() == [*full.tolist(), model.plan.special(title).end]
+    assert together[2][title.name].confidence.tolist() == [1.0] * 6
 
 
 def test_rows_that_are_done_leave_the_batch_and_the_others_go_on(model: AnyToAnyTransformer) -> None:

@@ -139,6 +139,36 @@ def test_explaining_loads_no_weights(saved: Path, monkeypatch: pytest.MonkeyPatc
     assert "targets.captoin: is no stream or modality; did you mean 'caption'?" in told
 
 
+def test_one_modality_can_be_told_what_others_are_not(saved: Path) -> None:
+    """Every setting that Python has: numbers, names, and guidance by condition as JSON."""
+    code, shown, _ = fourm(
+        saved, "--from", "shape=[0.5, 1]", "--to", "ink,digit.tokens,caption", "--temperature", "0.5",
+        "--explain", "--set", "ink.scheme=roar", "--set", "ink.steps=4", "--set", "caption.temperature=0",
+        "--set", 'digit.tokens.guidance={"shape": 2, "ink": 0.5}', "--set", "caption.samples=3",
+    )  # fmt: skip
+
+    assert code == 0
+    assert [line for line in shown.splitlines() if line.startswith("  ")] == [
+        "  ink.tokens: roar, 16 tokens in 4 steps (4 x 4), temperature 0.5",
+        "  digit.tokens: maskgit, 16 tokens in 8 steps (1, 3 x 2, 2 x 3, 2, 1), temperature 0.5, "
+        "guidance 2 by shape.tokens, 0.5 by ink.tokens",
+        "  caption.tokens: autoregressive, at most 10 tokens, temperature 0, 3 samples, the likeliest kept",
+    ]
+
+
+def test_settings_that_cannot_be_read_are_told_at_once(saved: Path) -> None:
+    code, _, told = fourm(
+        saved, "--to", "ink", "--set", "steps=4", "--set", "inc.steps=4", "--set", "ink.steps=1",
+        "--set", "ink.steps=2",
+    )  # fmt: skip
+
+    assert code == 2
+    assert "the request has 3 faults" in told
+    assert "--set: is written NAME.SETTING=VALUE; got 'steps=4'" in told
+    assert "--set: inc is not asked for; got 'inc.steps=4'; did you mean 'ink'?" in told
+    assert "--set: sets ink.steps a second time; got 'ink.steps=2'" in told
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -12,9 +12,10 @@ from fourm_codecs.base import Record, TokenBatch
 from fourm_codecs.sets import SetCodec
 from fourm_runtime.any_to_any import AnyToAny
 from fourm_runtime.batch import Int32
+from fourm_runtime.generation.combine import Produced
 from fourm_runtime.generation.plan import compile_request
 from fourm_runtime.generation.request import Prefix, Request, Target
-from fourm_runtime.generation.run import Job, Produced, run_jobs
+from fourm_runtime.generation.run import Job, run_jobs
 from fourm_runtime.generation.samples import Tokens
 from fourm_runtime.transformer import AnyToAnyTransformer
 from fourm_schema.errors import RequestError

@@ -1,5 +1,6 @@
 """Claims about parallel decoding, guidance and chains: what a plan runs is what it says."""
 
+import attrs
 import numpy as np
 import pytest
 import torch
@@ -9,10 +10,11 @@ from hypothesis import strategies as st
 from fourm_runtime.assemble import assemble
 from fourm_runtime.batch import Int32, Masked, Selection
 from fourm_runtime.generation import run
+from fourm_runtime.generation.combine import Produced
 from fourm_runtime.generation.parallel import GridDecoding
 from fourm_runtime.generation.plan import Pass, TargetPlan, compile_request
 from fourm_runtime.generation.request import Request, Scheme, Target
-from fourm_runtime.generation.run import Job, Produced, run_jobs
+from fourm_runtime.generation.run import Job, run_jobs
 from fourm_runtime.generation.samples import Sample, Tokens, packed
 from fourm_runtime.generation.sampling import Sampling, request_generator
 from fourm_runtime.packing import pack
@@ -124,10 +126,12 @@ def test_unconditional_is_a_sample_that_shows_nothing(model: AnyToAnyTransformer
     )
 
 
-def test_weights_by_condition_sum_their_differences(model: AnyToAnyTransformer) -> None:
+@pytest.mark.parametrize("scheme", ["maskgit", "roar"])
+def test_weights_by_condition_sum_their_differences(model: AnyToAnyTransformer, scheme: str) -> None:
     """u + sum of w_i (c_i - u), each c_i seeing one condition."""
     weights = {"digit.pixels": 2.0, "depth.tokens": -0.5}
-    made = generate(model, [Target("shape", steps=1, temperature=0.0, guidance=weights)], shown())
+    target = Target("shape", scheme=scheme, steps=1, temperature=0.0, guidance=weights)
+    made = generate(model, [target], shown())
     nothing = forward(model, {}, "shape.tokens")
     scores = nothing.clone()
     for name, weight in weights.items():
@@ -182,6 +186,19 @@ def test_maskgit_keeps_the_most_confident_cells_and_the_first_of_equals() -> Non
     assert state.finished
 
 
+@pytest.mark.parametrize("scheme", ["maskgit", "roar"])
+def test_a_given_order_says_which_cells_each_step_fixes(scheme: Scheme) -> None:
+    """MaskGIT still samples every open cell, since they look at each other; random order asks for those that
+    it fixes. Neither confidence nor chance has a say."""
+    plan = attrs.evolve(target_plan(scheme, (2, 1)), order=(2, 0, 1))
+    state = GridDecoding(plan, request_generator(0, 0, "x"))
+    assert state.asked.tolist() == ([0, 1, 2] if scheme == "maskgit" else [0, 2])
+    state.accept(torch.tensor([[0.0, 1.0], [0.0, 9.0], [0.0, 1.0]])[: len(state.asked)])
+
+    assert state.fixed.positions.tolist() == [0, 2]
+    assert state.asked.tolist() == [1]
+
+
 def test_fixed_cells_are_seen_in_the_next_step(
     model: AnyToAnyTransformer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,6 +250,27 @@ def test_a_batch_of_five_is_five_singles(model: AnyToAnyTransformer, chain: bool
         for name in one:
             assert np.array_equal(one[name].ids, other[name].ids), name
             assert one[name].confidence == pytest.approx(other[name].confidence, abs=1e-5)
+
+
+def test_samples_that_show_different_things_share_a_batch(model: AnyToAnyTransformer) -> None:
+    """Nothing at all, one modality, another, both: what is absent is not there, registers or not."""
+    both = shown(4)
+    pixels, depth = both
+    jobs = []
+    for index, names in enumerate([(), (pixels,), (depth,), (pixels, depth)]):
+        targets = [
+            Target("shape", steps=3, guidance=2.0 if names else 1.0),
+            Target("caption", guidance=1.5 if names else 1.0),
+        ]
+        plan = compile_request(model.plan, Request(dict.fromkeys(names, 1), tuple(targets)))
+        jobs.append(Job(plan, {name: both[name] for name in names}, seed=9, index=index))
+    together = run_jobs(model, jobs)
+
+    for job, made in zip(jobs, together, strict=True):
+        (alone,) = run_jobs(model, [job])
+        for name, tokens in made.items():
+            assert np.array_equal(tokens.ids, alone[name].ids), name
+            assert tokens.confidence == pytest.approx(alone[name].confidence, abs=1e-5)
 
 
 def test_the_same_seed_gives_the_same_tokens_bit_for_bit_and_another_does_not(

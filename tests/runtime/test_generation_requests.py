@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Mapping, Sequence
 
+import attrs
 import pytest
 
 from fourm_runtime.generation.plan import GenerationPlan, Pass, compile_request
@@ -111,6 +112,21 @@ def test_each_condition_can_have_a_weight_of_its_own(plan: Plan) -> None:
         Pass(-1.5, ("caption.tokens",)),
     )
     assert compiled.guidance == "guidance 2 by digit.pixels, 0.5 by clue.tokens"
+
+
+def test_a_condition_goes_by_any_name_of_its_stream(plan: Plan) -> None:
+    """An alias (a name of 4M's) is a name like another, in guidance too."""
+    streams = [
+        attrs.evolve(s, aliases=("tok_clue@224",)) if s.modality == "clue" else s for s in plan.streams
+    ]
+    aliased = attrs.evolve(plan, streams=tuple(streams))
+    for target in (
+        Target("strokes", guidance=2.0, conditions=("tok_clue@224",)),
+        Target("strokes", guidance={"tok_clue@224": 2.0}),
+    ):
+        assert (
+            compile_(aliased, ["tok_clue@224"], [target]).targets[0].guidance == "guidance 2 by clue.tokens"
+        )
 
 
 def test_a_prefix_is_no_input_but_the_beginning_of_a_target(plan: Plan) -> None:
@@ -222,6 +238,26 @@ AGAIN = "set its role to both in the schema, and train again"
         ([], {"digit": {"steps": 17}}, "targets.digit: steps must be between 1 and its 16 tokens; got 17"),
         ([], {"digit": {"steps": 0}}, "targets.digit: steps must be between 1 and its 16 tokens; got 0"),
         ([], {"digit": {"steps": 2.5}}, "targets.digit: steps must be between 1 and its 16 tokens; got 2.5"),
+        *(
+            (
+                [],
+                {"digit": {"order": order}},
+                "targets.digit: an order names each of its 16 cells once, from 0; got " + told,
+            )
+            for order, told in [
+                ([*range(15)], "15 entries"),
+                ([*range(15), 14], "16 entries"),
+                ([*range(15), 15.0], "16 entries"),
+                ("raster", "6 entries"),
+                (3, "3"),
+            ]
+        ),
+        (
+            [],
+            {"caption": {"order": [0]}},
+            "targets.caption: autoregressive decoding has no order; leave it out: a sequence takes one "
+            "step per token",
+        ),
         (
             [],
             {"caption": {"steps": 4}},

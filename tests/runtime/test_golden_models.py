@@ -12,17 +12,11 @@ import attrs
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from safetensors import safe_open
 
-from fourm_codecs.dense import DenseView
 from fourm_runtime.assemble import stored_tensors
 from fourm_runtime.batch import MicroBatch
 from fourm_runtime.checkpoints.store import Checkpoint
-from fourm_runtime.generation.plan import compile_request
-from fourm_runtime.generation.request import Prefix, Request, read_targets
-from fourm_runtime.generation.run import Job, run_jobs
-from fourm_runtime.generation.samples import Sample, Tokens, packed
 from fourm_runtime.loss import Divisor, loss_sums, stream_factors, target_counts, weighted
 from fourm_runtime.packing import pack
 from fourm_runtime.released.exporting import export_4m, released_tensors
@@ -210,77 +204,3 @@ def test_golden_positions_are_those_that_the_released_code_computes(imported: li
                     rows.size, stored.shape[1], on_grid=stream.positions == "sincos-2d"
                 )
                 assert torch.allclose(found, stored[rows.start : rows.stop], rtol=0, atol=2e-7)
-
-
-@pytest.fixture(scope="module")
-def samplers(golden: Path, imported: list[Imported]) -> list[tuple[AnyToAnyTransformer, Path]]:
-    """Recordings of the released sampler, each with the model it ran."""
-    by_name = {each.recorded.model.stem: each.model for each in imported}
-    found = []
-    for path in sorted(golden.glob("gen_*.safetensors")):
-        with safe_open(path, "np") as file:
-            found.append((by_name[file.metadata()["model"]], path))
-    return found
-
-
-def patches_of(rgb: NDArray[np.float32]) -> NDArray[np.float32]:
-    view = DenseView.of_image((rgb.shape[2], rgb.shape[3]), (16, 16), None, 3)
-    return view.patches(rgb.transpose(0, 2, 3, 1))
-
-
-def test_golden_tokens_of_one_greedy_step_are_those_of_the_released_sampler(
-    samplers: list[tuple[AnyToAnyTransformer, Path]],
-) -> None:
-    """A whole grid at once, each token the likeliest: no choice of order or chance is left."""
-    for model, path in samplers:
-        with safe_open(path, "np") as file:
-            rgb = file.get_tensor("in/rgb@224")
-            truth = file.get_tensor("maskgit_greedy_1step/out/tok_depth@224/tensor")
-            scores = file.get_tensor("maskgit_greedy_1step/first_step_logits")
-        stream = model.plan.stream("tok_depth@224")
-        patches = patches_of(rgb)
-        cells = np.arange(stream.length, dtype=np.int32)
-        asked = [Sample({"rgb.pixels": Tokens.dense(one)}, {stream.name: cells}) for one in patches]
-        with torch.no_grad():
-            logits = model(packed(asked, model))[stream.name].numpy()
-        assert float(np.abs(logits - scores.reshape(logits.shape)).max()) <= LOGITS
-
-        targets = read_targets({stream.name: {"steps": 1, "temperature": 0.0}}, model.plan)
-        plan = compile_request(model.plan, Request({"rgb@224": True}, targets))
-        jobs = [
-            Job(plan, {"rgb.pixels": Tokens.dense(one)}, index=number) for number, one in enumerate(patches)
-        ]
-        found = np.stack([made[stream.name].ids for made in run_jobs(model, jobs)])
-        assert (found == truth).all()
-
-
-def test_golden_sequences_are_those_of_the_released_sampler(
-    samplers: list[tuple[AnyToAnyTransformer, Path]],
-) -> None:
-    """Greedy, left to right, from one visible sentinel, as long as the released code writes words.
-
-    It stops at the sentinel that closes the span, or where its length ends; here words go on to an end id.
-    """
-    for model, path in samplers:
-        with safe_open(path, "np") as file:
-            rgb = file.get_tensor("in/rgb@224")
-            for key, text in file.metadata().items():
-                case, _, part = key.partition("/")
-                if part != "schedule" or len(json.loads(text)) != 1:
-                    continue
-                (step,) = json.loads(text)
-                if (step["scheme"], step["temperature"], step["cfg_scale"]) != ("autoregressive", 0.0, 1.0):
-                    continue
-                domain = step["target_domain"]
-                stream = model.plan.stream(domain)
-                truth = file.get_tensor(f"{case}/out/{domain}/tensor")
-                targets = read_targets({domain: {"temperature": 0.0}}, model.plan)
-                plan = compile_request(model.plan, Request({"rgb@224": True, domain: Prefix([])}, targets))
-                nothing = {stream.name: np.zeros(0, np.int32)}
-                jobs = [
-                    Job(plan, {"rgb.pixels": Tokens.dense(one)}, nothing, index=number)
-                    for number, one in enumerate(patches_of(rgb))
-                ]
-                for row, made in zip(truth, run_jobs(model, jobs), strict=True):
-                    words = row[row != 0].tolist()
-                    assert words and made[stream.name].ids[: len(words)].tolist() == words

@@ -121,6 +121,30 @@ def test_values_that_are_none_are_refused(
         loaded(released, tmp_path).generate(given, ["tok_dinov2_global"])
 
 
+def test_what_a_model_cannot_serve_is_told_at_once(released: Path, tmp_path: Path) -> None:
+    """By the names that were asked for, before the weights are read."""
+    save(tmp_path / "model", import_4m(released))
+    for file in (tmp_path / "model").glob("*.safetensors"):
+        file.write_bytes(b"")
+
+    code, _, said = fourm(
+        *("generate", tmp_path / "model", "--from", "caption=[210]", "--from", "tok_dinov2_global=[1]"),
+        *("--to", "rgb@224,t5_caption,tok_depth@224,tok_rgb@448", "--set", "tok_depth@224.steps=17"),
+        *("--set", 'tok_depth@224.guidance={"rgb@224": 2}'),
+    )
+
+    assert code == 2 and "the request has 6 faults" in said
+    for told in (
+        "inputs.tok_dinov2_global: tok_dinov2_global.tokens has role target and cannot be given",
+        "targets.rgb@224: rgb.pixels is dense, and only tokens can be generated",
+        "targets.t5_caption: t5_caption.values is dense, and only tokens can be generated",
+        "targets.tok_rgb@448: is no stream or modality",
+        "targets.tok_depth@224: steps must be between 1 and its 16 tokens; got 17",
+        "targets.tok_depth@224: condition 'rgb@224' is no input or earlier target",
+    ):
+        assert told in said, told
+
+
 def test_generate_reads_and_writes_ids(released: Path, tmp_path: Path) -> None:
     """A line of the first ids for people, an array in a file; either is taken as an input again."""
     save(tmp_path / "model", import_4m(released))

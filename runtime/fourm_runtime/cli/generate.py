@@ -64,6 +64,15 @@ def generate(
             "--guidance", help="How much more the inputs count than they did in training. Default: 1."
         ),
     ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME.SETTING=VALUE",
+            help="A setting of one modality, e.g. depth.scheme=roar, caption.samples=4 or "
+            'depth.guidance={"rgb": 2}. Repeat for more.',
+        ),
+    ] = None,
     chain: Annotated[
         bool, typer.Option("--chain/--independent", help="Each modality also sees those predicted before it.")
     ] = True,
@@ -97,7 +106,7 @@ def generate(
     schema = load_schema(find_checkpoint(run) / SCHEMA)
     plan = resolve(schema)
     inputs = _inputs(schema, plan, given or [], begun or [])
-    targets = [name.strip() for name in to.split(",") if name.strip()]
+    targets = _targets([name.strip() for name in to.split(",") if name.strip()], changes or [])
     settings = {
         "steps": steps, "temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance,
     }  # fmt: skip
@@ -114,6 +123,38 @@ def generate(
         show_json([{name: _record(value) for name, value in sample.items()} for sample in made])
     else:
         _show(schema, made)
+
+
+def _targets(names: Sequence[str], changes: Sequence[str]) -> list[tuple[str, dict[str, object]]]:
+    """Names, each with the settings of `--set`.
+
+    Raises:
+        RequestError: if one is not written NAME.SETTING=VALUE, or names what is not asked for.
+    """
+    import json
+
+    from fourm_runtime.generation.request import RequestFaults
+    from fourm_schema.errors import Fault, nearest
+
+    faults: list[Fault] = []
+    own: dict[str, dict[str, object]] = {name: {} for name in names}
+    for change in changes:
+        key, equals, text = change.partition("=")
+        name, _, setting = key.rpartition(".")
+        if not equals or not name:
+            faults.append(Fault("--set", "is written NAME.SETTING=VALUE", repr(change)))
+        elif name not in own:
+            faults.append(Fault("--set", f"{name} is not asked for", repr(change), nearest(name, list(own))))
+        elif setting in own[name]:
+            faults.append(Fault("--set", f"sets {key} a second time", repr(change)))
+        else:
+            try:
+                own[name][setting] = json.loads(text)
+            except ValueError:
+                own[name][setting] = text
+    if faults:
+        raise RequestFaults(faults)
+    return [(name, own[name]) for name in names]
 
 
 def _inputs(schema: "Schema", plan: "Plan", given: Sequence[str], begun: Sequence[str]) -> dict[str, object]:

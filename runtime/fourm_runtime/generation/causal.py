@@ -177,6 +177,7 @@ def decode_sequences(
     context_lengths: Sequence[int],
     legal: Mapping[str, NDArray[np.bool_]],
     method: Method = "cache",
+    silent: torch.Tensor | None = None,
 ) -> None:
     """Run every sequence to its end; the tasks' states hold the result.
 
@@ -188,6 +189,7 @@ def decode_sequences(
         legal: stream name -> (V,) which ids may be drawn.
         method: `cache` keeps keys and values; `recompute` runs the decoder over the whole prefix in
             each step, to check and to measure the cache.
+        silent: (K,) tokens of the context that add nothing.
     """
     rows = sorted(
         (sample, number, turn)
@@ -199,9 +201,9 @@ def decode_sequences(
     )
     capacity = max(task.state.budget for task in tasks)
     steps = (
-        CachedSteps(model, tables, context_SD, capacity)
+        CachedSteps(model, tables, context_SD, capacity, silent)
         if method == "cache"
-        else RecomputedSteps(model, tables, context_SD)
+        else RecomputedSteps(model, tables, context_SD, silent)
     )
     active = list(range(len(rows)))
     while active:

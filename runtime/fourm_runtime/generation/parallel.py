@@ -52,9 +52,7 @@ class GridDecoding:
         drawn, confidence = sample_tokens(logits_TV, uniforms, self.target.sampling[self._step])
         sure = confidence.cpu().numpy()
         require_numbers(sure, self.target.stream)
-        # A stable sort takes equally confident cells in the order of their positions.
-        best = confidence.sort(descending=True, stable=True).indices[: self.target.counts[self._step]]
-        kept = best.cpu().numpy()
+        kept = self._kept(confidence)
         cells = self.asked[kept]
         self.ids[cells] = drawn.cpu().numpy()[kept]
         self.confidence[cells] = sure[kept]
@@ -67,5 +65,20 @@ class GridDecoding:
         cells = np.flatnonzero(self._open).astype(np.int32)
         if self.target.scheme == "maskgit" or self.finished:
             return cells
+        if self.target.order:
+            return np.sort(self._next())
         order = torch.randperm(len(cells), generator=self._generator).numpy()
         return np.sort(cells[order[: self.target.counts[self._step]]])
+
+    def _next(self) -> Int32:
+        """The cells that a given order says are to be fixed in this step."""
+        start = sum(self.target.counts[: self._step])
+        return np.array(self.target.order[start : start + self.target.counts[self._step]], np.int32)
+
+    def _kept(self, confidence_T: torch.Tensor) -> NDArray[np.intp]:
+        """Places within `asked` of the cells that are fixed now."""
+        if self.target.order:
+            return np.flatnonzero(np.isin(self.asked, self._next()))
+        # A stable sort takes equally confident cells in the order of their positions.
+        best = confidence_T.sort(descending=True, stable=True).indices[: self.target.counts[self._step]]
+        return best.cpu().numpy()

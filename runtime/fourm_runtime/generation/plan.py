@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import attrs
 
+from fourm_runtime.generation.combine import COMBINES, Combine
 from fourm_runtime.generation.request import (
     Prefix,
     Request,
@@ -44,6 +45,8 @@ class TargetPlan:
         passes: forward passes per step; more than one under guidance.
         guidance: the guidance in words, empty when there is none.
         continued: the sequence begins with a given prefix.
+        order: cells of the grid in the order in which they are fixed; empty where the scheme chooses.
+        samples, combine: how many are drawn, and how one is made of them.
     """
 
     stream: str
@@ -53,6 +56,14 @@ class TargetPlan:
     passes: tuple[Pass, ...]
     guidance: str = ""
     continued: bool = False
+    order: tuple[int, ...] = ()
+    samples: int = 1
+    combine: Combine = "best"
+
+    @property
+    def joined(self) -> bool:
+        """Whether the result is several samples end to end."""
+        return self.samples > 1 and self.combine == "join"
 
     def __str__(self) -> str:
         if self.scheme == "autoregressive":
@@ -61,10 +72,12 @@ class TargetPlan:
             size = f"{sum(self.counts)} tokens in {len(self.counts)} steps ({_runs(self.counts)})"
         how = self.sampling[0]
         heat = dict.fromkeys(f"{step.temperature:.3g}" for step in self.sampling)
+        size += ", in a given order" if self.order else ""
         parts = [self.scheme, size, "temperature " + " to ".join(list(heat)[:: max(1, len(heat) - 1)])]
         parts += [f"top-k {how.top_k}"] if how.top_k else []
         parts += [f"top-p {how.top_p:g}"] if how.top_p < 1 else []
         parts += [self.guidance] if self.guidance else []
+        parts += [f"{self.samples} samples, {COMBINES[self.combine]}"] if self.samples > 1 else []
         return f"{self.stream}: {', '.join(parts)}"
 
 
@@ -156,7 +169,8 @@ class _Compiler:
                 steps.append(step)
             else:
                 steps[-1] = attrs.evolve(steps[-1], targets=(*steps[-1].targets, *step.targets))
-            if self.request.chain:
+            # Joined samples are longer than what the model was trained to see.
+            if self.request.chain and not step.targets[0].joined:
                 sees.append(stream.name)
         return GenerationPlan({name: stream.name for name, stream in self.inputs.items()}, tuple(steps))
 
@@ -243,9 +257,19 @@ class _Compiler:
     def _plan_target(self, target: Target, stream: Stream, sees: tuple[str, ...]) -> TargetPlan:
         check = SettingsCheck(target, stream, self.fault)
         scheme, counts, sampling = check.read()
+        samples, combine = check.samples()
         passes, words = self._passes(target, sees)
         return TargetPlan(
-            stream.name, scheme, counts, sampling, passes, words, continued=stream.name in self.prefixes
+            stream.name,
+            scheme,
+            counts,
+            sampling,
+            passes,
+            words,
+            continued=stream.name in self.prefixes,
+            order=check.order(),
+            samples=samples,
+            combine=combine,
         )
 
     def _passes(self, target: Target, sees: tuple[str, ...]) -> tuple[tuple[Pass, ...], str]:
@@ -296,7 +320,9 @@ class _Compiler:
             return {name: name for name in sees}
         known = {**{name: name for name in sees}, **{n: s.name for n, s in self.inputs.items()}}
         for name in sees:
-            known.setdefault(self.plan.stream(name).modality, name)
+            stream = self.plan.stream(name)
+            for other in (stream.modality, *stream.aliases):
+                known.setdefault(other, name)
         found = {}
         for name in names:
             if name in known:

@@ -63,6 +63,12 @@ class Target:
         conditions: what u lacks: names of inputs or of earlier targets. None takes all of them.
         token_schedule: `cosine` or `linear`; None takes cosine for maskgit, linear for roar.
         temperature_schedule: `constant`, `linear` or `onex:MIN:POWER`, over the steps.
+        order: every cell of a grid, in the order in which they are fixed, instead of the most confident
+            first (maskgit) or a random order (roar).
+        samples: how many are drawn side by side and combined.
+        combine: `vote` takes the id that most of them drew, token by token; its confidence is the share that
+            drew it. `best` takes the sample that is likeliest per token. `join` lays them end to end, and
+            later targets do not see them. None takes vote for grids, best for texts, join for sets.
     """
 
     stream: str
@@ -75,10 +81,13 @@ class Target:
     conditions: tuple[str, ...] | None = None
     token_schedule: str | None = None
     temperature_schedule: str = "constant"
+    order: Sequence[int] | None = None
+    samples: int = 1
+    combine: str | None = None
 
 
 SETTINGS = tuple(field.name for field in attrs.fields(Target) if field.name != "stream")
-GRID_SETTINGS = ("scheme", "steps", "token_schedule", "temperature_schedule")
+GRID_SETTINGS = ("scheme", "steps", "token_schedule", "temperature_schedule", "order")
 """Settings that mean nothing to a sequence."""
 
 
@@ -122,13 +131,15 @@ def target_stream(plan: Plan, name: str) -> Stream | None:
     return found[0] if found else None
 
 
-TargetsLike = Sequence[str | Target] | Mapping[str, Mapping[str, object]]
+Named = tuple[str, Mapping[str, object]]
+"""A name and settings."""
+TargetsLike = Sequence[str | Target | Named] | Mapping[str, Mapping[str, object]]
 
 
 def read_targets(
     targets: TargetsLike, plan: Plan, defaults: Mapping[str, object] | None = None
 ) -> tuple[Target, ...]:
-    """Turn names, targets, or a mapping of names to settings into targets.
+    """Turn names, targets, pairs of name and settings, or a mapping of names to settings into targets.
 
     Args:
         targets: e.g. `"caption"`, `["caption", Target("digit", steps=4)]` or
@@ -144,7 +155,10 @@ def read_targets(
     pairs: list[tuple[str | Target, dict[str, object]]] = (
         [(name, dict(settings)) for name, settings in targets.items()]
         if isinstance(targets, Mapping)
-        else [(target, {}) for target in ([targets] if isinstance(targets, str) else targets)]
+        else [
+            (target[0], dict(target[1])) if isinstance(target, tuple) else (target, {})
+            for target in ([targets] if isinstance(targets, str) else targets)
+        ]
     )
     faults = [
         Fault(where, f"{setting!r} is no setting", mend=nearest(setting, SETTINGS))

@@ -23,6 +23,7 @@ from fourm_runtime.generation.causal import (
     legal_ids,
     prefix_tokens,
 )
+from fourm_runtime.generation.combine import Produced, combine
 from fourm_runtime.generation.parallel import GridDecoding
 from fourm_runtime.generation.plan import GenerationPlan, TargetPlan
 from fourm_runtime.generation.samples import Sample, Tokens, packed, split_logits
@@ -47,21 +48,6 @@ class Job:
     prefixes: Mapping[str, Int32 | SetPart] = attrs.field(factory=dict)
     seed: int = 0
     index: int = 0
-
-
-@attrs.frozen(eq=False)
-class Produced:
-    """Tokens of one generated stream.
-
-    Attributes:
-        ids: (T,) local ids, in the order of the grid's cells or of the sequence; the items of a set in the
-            order that its schema asks for.
-        confidence: (T,) probability that the model gave to each id when it was drawn (at temperature 1,
-            guidance included); 1 for ids that were given.
-    """
-
-    ids: Int32
-    confidence: NDArray[np.float32]
 
 
 def run_jobs(
@@ -99,7 +85,7 @@ def run_jobs(
 
 @attrs.frozen(eq=False)
 class _Task:
-    """One target of one job in the current step."""
+    """One sample of one target of one job in the current step."""
 
     job: int
     plan: TargetPlan
@@ -130,16 +116,21 @@ class _Runner:
     def run(self) -> list[dict[str, Produced]]:
         for number in range(max((len(job.plan.steps) for job in self._jobs), default=0)):
             tasks = [
-                self._task(index, target)
+                task
                 for index, job in enumerate(self._jobs)
                 if number < len(job.plan.steps)
                 for target in job.plan.steps[number].targets
+                for task in self._tasks(index, target)
             ]
             self._decode(tasks)
+            samples: dict[tuple[int, str], list[_Task]] = {}
             for task in tasks:
-                made = self._produced(task)
-                self._made[task.job][task.plan.stream] = made
-                self._known[task.job][task.plan.stream] = Tokens.whole(made.ids)
+                samples.setdefault((task.job, task.plan.stream), []).append(task)
+            for (index, name), own in samples.items():
+                drawn = [self._produced(task) for task in own]
+                made = drawn[0] if len(drawn) == 1 else combine(own[0].plan.combine, drawn)
+                self._made[index][name] = made
+                self._known[index][name] = Tokens.whole(made.ids)
         return self._made
 
     def _produced(self, task: _Task) -> Produced:
@@ -151,12 +142,18 @@ class _Runner:
         places = self._sets[task.plan.stream].sort_places(ids.tolist())
         return Produced(ids[places], confidence[places])
 
-    def _task(self, index: int, target: TargetPlan) -> _Task:
+    def _tasks(self, index: int, target: TargetPlan) -> list[_Task]:
+        """One per sample of a target; all of them see the same."""
         job, known = self._jobs[index], self._known[index]
-        generator = request_generator(job.seed, job.index, target.stream)
         shows = [{name: known[name] for name in one.shows} for one in target.passes]
+        generators = [
+            request_generator(job.seed, job.index, target.stream, number) for number in range(target.samples)
+        ]
         if target.scheme != "autoregressive":
-            return _Task(index, target, GridDecoding(target, generator), tuple(shows))
+            return [
+                _Task(index, target, GridDecoding(target, generator), tuple(shows))
+                for generator in generators
+            ]
         stream = self._model.plan.stream(target.stream)
         special, codec = self._model.plan.special(stream), self._sets.get(stream.name)
         assert codec is not None or stream.kind != "set", "a set is generated under its grammar"
@@ -164,8 +161,8 @@ class _Runner:
         if given is not None and len(prefix := given_ids(given)):
             shows = [{**shown, target.stream: prefix_tokens(prefix, special)} for shown in shows]
         grammar = None if codec is None else codec.automaton
-        state = SequenceDecoding(target, special, generator, given, grammar)
-        return _Task(index, target, state, tuple(shows))
+        states = [SequenceDecoding(target, special, generator, given, grammar) for generator in generators]
+        return [_Task(index, target, state, tuple(shows)) for state in states]
 
     def _decode(self, tasks: Sequence[_Task]) -> None:
         """One pass that all targets share, then the sequences to their ends, then the rest of the grids."""
@@ -183,7 +180,9 @@ class _Runner:
             if isinstance(task.state, SequenceDecoding)
         ]
         if causal:
-            decode_sequences(model, causal, context, batch.encoder_lengths, self._legal, self._method)
+            decode_sequences(
+                model, causal, context, batch.encoder_lengths, self._legal, self._method, batch.silent
+            )
         while unfinished := [task for task in tasks if not task.state.finished]:
             samples, places = self._grid_samples(unfinished)
             batch = packed(samples, model)
@@ -198,7 +197,9 @@ class _Runner:
         for task in tasks:
             own = []
             for shown in task.shows:
-                key = (task.job, *((name, id(tokens)) for name, tokens in shown.items()))
+                key: tuple[object, ...] = (task.job, *((n, id(tokens)) for n, tokens in shown.items()))
+                while key in place and not _may_ask(task, asks[place[key]]):
+                    key = (*key, None)  # another sample of the same target, and of other cells
                 if key not in place:
                     place[key] = len(shows)
                     shows.append(shown)
@@ -236,3 +237,13 @@ class _Runner:
                     for place, one in zip(own, task.plan.passes, strict=True)
                 ]
                 task.state.accept(torch.stack(weighted).sum(0) if len(own) > 1 else weighted[0])
+
+
+def _may_ask(task: _Task, asked: Mapping[str, Int32]) -> bool:
+    """Whether a task can share an encoder block with what is asked of it: no grid twice, with other cells."""
+    name = task.plan.stream
+    return (
+        not isinstance(task.state, GridDecoding)
+        or name not in asked
+        or np.array_equal(asked[name], task.state.asked)
+    )

@@ -91,7 +91,12 @@ def _dense(stream: Stream, shown: Sequence[tuple[int, Tokens]], size: int) -> Fl
 
 def packed(samples: Sequence[Sample], model: AnyToAnyTransformer) -> MicroBatch:
     """Pack samples into one micro-batch on the model's device."""
-    (batch,) = pack(masked(samples, model.plan), model.plan, model.allocation, model.architecture.registers)
+    shape = model.architecture
+    (batch,) = pack(masked(samples, model.plan), model.plan, model.allocation, shape.registers)
+    empty = [not any(len(tokens.ids) for tokens in sample.shows.values()) for sample in samples]
+    if shape.null_is_silent and not shape.registers and any(empty):
+        starts = np.cumsum(batch.encoder_lengths) - np.array(batch.encoder_lengths)
+        batch = attrs.evolve(batch, silent=torch.from_numpy(starts[empty].astype(np.int64)))
     return batch.to(device_of(model))
 
 

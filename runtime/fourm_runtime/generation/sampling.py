@@ -32,18 +32,20 @@ class Sampling:
     top_p: float = 1.0
 
 
-def request_generator(seed: int, index: int, stream: str) -> torch.Generator:
+def request_generator(seed: int, index: int, stream: str, sample: int = 0) -> torch.Generator:
     """Make the generator of one target of one request.
 
     Args:
         seed: what the user chose.
         index: number of the request within the call.
         stream: the target's name.
+        sample: number of the sample of this target; further ones change nothing about the first.
 
     Returns:
         A CPU generator, whatever the model runs on: the numbers drawn are the same on every device.
     """
-    digest = hashlib.sha256(f"{seed}:{index}:{stream}".encode()).digest()
+    name = f"{seed}:{index}:{stream}" + (f":{sample}" if sample else "")
+    digest = hashlib.sha256(name.encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 

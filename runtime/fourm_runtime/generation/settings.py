@@ -1,7 +1,9 @@
 """The settings of one target, checked and turned into numbers per step."""
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Protocol, TypeGuard
 
+from fourm_runtime.generation.combine import COMBINES, Combine
 from fourm_runtime.generation.request import SCHEMES, Scheme, Target
 from fourm_runtime.generation.sampling import Sampling
 from fourm_runtime.generation.schedules import temperatures, token_counts
@@ -79,6 +81,47 @@ class SettingsCheck:
             self._adopt(error)
             return default
 
+    def order(self) -> tuple[int, ...]:
+        """The cells in the order that is wished for; none if there is no wish."""
+        order = self._target.order
+        if order is None or self._stream.layout != "grid":
+            return ()
+        cells = tuple(order) if isinstance(order, Sequence) else ()
+        if all(map(_is_whole, cells)) and sorted(cells) == [*range(self._stream.length)]:
+            return cells
+        self._report(
+            self._where,
+            f"an order names each of its {self._stream.length} cells once, from 0",
+            got=f"{len(cells)} entries" if cells else repr(order),
+        )
+        return ()
+
+    def samples(self) -> tuple[int, Combine]:
+        """How many samples are drawn, and what becomes of them."""
+        stream, target = self._stream, self._target
+        default: Combine = "vote" if stream.layout == "grid" else "join" if stream.kind == "set" else "best"
+        how, count = default, target.samples
+        if not (_is_whole(count) and count >= 1):
+            self._report(self._where, "samples must be a whole number, 1 or more", got=repr(count))
+            count = 1
+        unfit = "join" if stream.layout == "grid" else "vote"
+        fitting: dict[str, Combine] = {way: way for way in COMBINES if way != unfit}
+        if target.combine in fitting:
+            how = fitting[target.combine]
+        elif target.combine in COMBINES:
+            self._report(
+                self._where,
+                f"samples of a {stream.layout} cannot be combined by {target.combine}",
+                mend=f"{stream.name} takes combine {' or '.join(fitting)}",
+            )
+        elif target.combine is not None:
+            self._report(
+                self._where,
+                f"{target.combine!r} combines nothing",
+                mend=nearest(str(target.combine), list(fitting)),
+            )
+        return count, how
+
     def _refuse_steps(self) -> None:
         target = self._target
         changed = [
@@ -87,6 +130,7 @@ class SettingsCheck:
                 ("steps", target.steps, None),
                 ("token_schedule", target.token_schedule, None),
                 ("temperature_schedule", target.temperature_schedule, "constant"),
+                ("order", target.order, None),
             )
             if value != default
         ]
@@ -133,5 +177,5 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _is_whole(value: object) -> bool:
+def _is_whole(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)

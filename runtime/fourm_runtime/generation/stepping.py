@@ -77,10 +77,16 @@ class CachedSteps:
         tables: the rows.
         context_SD: what they look at.
         capacity: most tokens of a row.
+        silent: (K,) tokens of the context that add nothing.
     """
 
     def __init__(
-        self, model: AnyToAnyTransformer, tables: StepRows, context_SD: torch.Tensor, capacity: int
+        self,
+        model: AnyToAnyTransformer,
+        tables: StepRows,
+        context_SD: torch.Tensor,
+        capacity: int,
+        silent: torch.Tensor | None = None,
     ) -> None:
         self._model, self._tables, self._capacity = model, tables, capacity
         self._lengths = [0] * len(tables.samples)
@@ -88,7 +94,7 @@ class CachedSteps:
         self._layers = [block for block in model.decoder if isinstance(block, DecoderBlock)]
         self._own = [(context_SD.new_zeros(size), context_SD.new_zeros(size)) for _ in self._layers]
         self._context = [
-            block.cross_attn.keys_values(block.context_norm(context_SD)) for block in self._layers
+            block.cross_attn.keys_values(block.context_norm(context_SD), silent) for block in self._layers
         ]
 
     def advance(self, active: Sequence[int], previous: Sequence[int]) -> torch.Tensor:
@@ -123,8 +129,14 @@ class CachedSteps:
 class RecomputedSteps:
     """Runs the whole decoder over all of a row's tokens in each step. Arguments as `CachedSteps`."""
 
-    def __init__(self, model: AnyToAnyTransformer, tables: StepRows, context_SD: torch.Tensor) -> None:
-        self._model, self._tables, self._context = model, tables, context_SD
+    def __init__(
+        self,
+        model: AnyToAnyTransformer,
+        tables: StepRows,
+        context_SD: torch.Tensor,
+        silent: torch.Tensor | None = None,
+    ) -> None:
+        self._model, self._tables, self._context, self._silent = model, tables, context_SD, silent
         self._read: list[list[int]] = [[] for _ in tables.samples]
 
     def advance(self, active: Sequence[int], previous: Sequence[int]) -> torch.Tensor:
@@ -149,6 +161,7 @@ class RecomputedSteps:
                 self._tables.queries(active, each=length), self._tables.context_lengths
             ),
             parallel_size=0,
+            silent=self._silent,
         )
         y = _embed(self._model, self._tables, rows, ids, ranks)
         for block in self._model.decoder:

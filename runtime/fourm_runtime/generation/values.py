@@ -16,9 +16,10 @@ from fourm_codecs.set_part import SetPart, read_part
 from fourm_codecs.sets import SetCodec
 from fourm_codecs.wordpiece import WordPieceCodec
 from fourm_runtime.batch import Float32, Int32
+from fourm_runtime.generation.combine import Produced
 from fourm_runtime.generation.plan import GenerationPlan
 from fourm_runtime.generation.request import Prefix, Request, RequestFaults, input_stream
-from fourm_runtime.generation.run import Job, Produced
+from fourm_runtime.generation.run import Job
 from fourm_runtime.generation.samples import Tokens
 from fourm_schema.errors import CodecError, Fault, nearest
 from fourm_schema.plan import Plan, Stream
@@ -30,7 +31,8 @@ class Generated:
     """A generated value.
 
     Attributes:
-        value: in the schema's units: an array, a text, or the records of a set.
+        value: in the schema's units: an array, a text, or the records of a set. Of samples that were joined:
+            the records of all, the texts with a line each, the ids end to end.
         tokens: (T,) int32, the ids it was decoded from.
         confidence: (T,) float32, probability that the model gave to each id when it was drawn.
     """
@@ -161,10 +163,10 @@ class Values:
         for name, tokens in made.items():
             stream = self.plan.stream(name)
             codec = self.codecs[stream.modality]
-            value = codec.decode(TokenBatch.of([tokens.ids], codec.vocab_size))[0]
+            values = codec.decode(TokenBatch.of(tokens.parts, codec.vocab_size))
             if stream.kind != "text":
-                codec.encode([value])
-            found[stream.modality] = Generated(value, tokens.ids, tokens.confidence)
+                codec.encode(values)
+            found[stream.modality] = Generated(_joined(values), tokens.ids, tokens.confidence)
         return found
 
     def sets(self) -> dict[str, SetCodec]:
@@ -187,6 +189,18 @@ class Values:
                 unused = words.size - words.special.size - len(words.pieces)
                 found[stream.name] = np.arange(codec.vocab_size) < codec.vocab_size - unused
         return found
+
+
+def _joined(values: Sequence[Value]) -> Value:
+    """One value, or the values of several samples of a sequence as one."""
+    (first, *others) = values
+    if not others:
+        return first
+    if isinstance(first, str):
+        return "\n".join(map(str, values))
+    if isinstance(first, list):
+        return [record for value in values if isinstance(value, list) for record in value]
+    return np.concatenate([np.asarray(value) for value in values])
 
 
 def _moved(fault: Fault, codec_place: str, where: str) -> Fault:

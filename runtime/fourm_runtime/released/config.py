@@ -138,6 +138,7 @@ def read_config(values: Mapping[str, Plain], where: str) -> Config4M:
                 decoder_streams_apart=switches["decoder_sep_mask"],
                 decoder_left_to_right=switches["decoder_causal_mask"],
                 stored_positions=True,
+                null_is_silent=True,
             )
             return Config4M(domains["domains_in"], domains["domains_out"], shape)
         except FourmError as error:

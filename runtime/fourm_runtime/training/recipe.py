@@ -60,6 +60,10 @@ class Model(Frozen):
     decoder_left_to_right: bool | None = Field(
         default=None, description="in the decoder's self-attention, tokens of grids do not see later ones"
     )
+    null_is_silent: bool | None = Field(
+        default=None,
+        description="when generating, a pass that shows nothing adds nothing, as in 4M",
+    )
     stored_positions: bool | None = Field(
         default=None, description="checkpoints hold the sin-cos positions, as imported ones do"
     )
