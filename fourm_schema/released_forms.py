@@ -116,7 +116,7 @@ def says(content: object) -> AnyField:
 
 
 def differences(form: FormName, name: str, field: AnyField) -> list[str]:
-    """Keys of a declared field that are not as the form has them. Classes, and the bins of boxes, are free."""
+    """Keys of a declared field that are not the form's. Classes, and bins of detections, are free."""
     wanted, got = field_of(form, name), field
     if wanted.type != got.type:
         return ["type"]

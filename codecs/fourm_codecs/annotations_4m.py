@@ -1,7 +1,7 @@
 """What 4M's annotation files hold, as records: for data that was prepared for the released code.
 
-A crop is the part of a picture that a sample shows. Boxes move with it as the released code has it: they are cut at
-its border, and dropped where nothing of them is left.
+A crop is the part of a picture that a sample shows. Boxes move with it as the released code has it: they are
+cut at its border, and dropped where nothing of them is left.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ class Crop:
     width: int
 
     def box(self, corners: Sequence[float]) -> tuple[float, float, float, float]:
-        """Corners in parts of the picture, as parts of the crop; outside of it they are below 0 or above 1."""
+        """Corners in parts of the picture, as parts of the crop; outside it, below 0 or above 1."""
         rows, columns = self.picture
         x0, y0, x1, y1 = corners
         return (

@@ -34,7 +34,7 @@ class Reader(Protocol):
     """Reads the records of one row, from its first word on."""
 
     def item(self, cursor: Cursor) -> CodesOf | None:
-        """The record that begins at the cursor, which moves behind it; None for what belongs to no record alone.
+        """The record at the cursor, which moves behind it; None for a word that is no part of one alone.
 
         Raises:
             Unreadable: if none begins there.

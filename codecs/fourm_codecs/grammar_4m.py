@@ -1,4 +1,4 @@
-"""The grammar of 4M's texts of records: which ids may come next, so that what is drawn can be read as records.
+"""The grammar of 4M's texts: which ids may come next, so that what is drawn can be read as records.
 
 The state keeps what a form must know of the items before (the context: types of metadata that were written,
 colours that are missing, whether a point is open), and the ids of the item that is being written.
@@ -8,8 +8,6 @@ Shapes: V ids of the vocabulary.
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
-
-import numpy as np
 
 from fourm_codecs.fields_4m import HALF, METADATA
 from fourm_codecs.forms_4m import GROUPS, MOST_COLOURS, Detections, Metadata, RecordForm

@@ -1,7 +1,7 @@
 """The order in which records are written in 4M's words.
 
-It is decided on what the words say, so that decoding and encoding again changes nothing. 4M sorts boxes by the
-numbers before they are rounded: two boxes whose distances differ by less than that may change places.
+It is decided on what the words say, so that decoding and encoding again changes nothing. 4M sorts boxes by
+the numbers before they are rounded: two boxes whose distances differ by less than that may change places.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """Sets of records as the texts that released 4M models read and write: the same words, the same ids.
 
-A value is a list of records, as of any set. What a text says is `fourm_codecs.forms_4m`'s to tell, which ids its
-words have the tokenizer's, and which ids may follow which that of `fourm_codecs.grammar_4m`.
+A value is a list of records, as of any set. `fourm_codecs.forms_4m` has the words of each form, the tokenizer
+their ids, and `fourm_codecs.grammar_4m` which ids may follow which.
 """
 
 import json
@@ -53,7 +53,7 @@ class RecordTextCodec:
         """The codec of a declared set, given its tokenizer file as the bytes of the tensor `tokenizer`.
 
         Raises:
-            CodecError: if the entry is no set in 4M's words, or the tokenizer is missing or lacks some of them.
+            CodecError: if the entry is no set in 4M's words, or the tokenizer is missing or lacks some.
         """
         if not isinstance(entry, Set) or entry.dialect is None:
             got = f"kind {entry.kind!r}" + (" without a dialect" if isinstance(entry, Set) else "")

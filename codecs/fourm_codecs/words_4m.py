@@ -124,7 +124,8 @@ class Words:
     @cached_property
     def first_of_axis(self) -> tuple[int, ...]:
         """The id of `v0=0`, `v1=0`, `v2=0` and `v3=0`; the others of an axis follow it."""
-        first = [self.tokenizer.token_to_id(coordinate(axis, 0)) for axis in range(AXES)]
+        of = {found: identity for identity, found in self.axis_of.items()}
+        first = [of[axis, 0] for axis in range(AXES)]
         for axis, start in enumerate(first):
             if any(self.axis_of.get(start + number) != (axis, number) for number in range(COORDINATES)):
                 raise CodecError(
