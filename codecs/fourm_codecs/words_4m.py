@@ -79,6 +79,13 @@ class Words:
                 mend="give the tokenizer file the model was trained with",
             )
         assert size > special.size, "a tokenizer with coordinates has words"
+        outside = coordinate(0, COORDINATES)
+        if not self.axis_of.keys().isdisjoint(self.spell(outside)):
+            raise CodecError(
+                self.modality,
+                f"its tokenizer finds a coordinate within {outside!r}",
+                mend="make its coordinates whole words (single_word), as 4M's are",
+            )
         reserved = set(range(special.size)) | {special.unknown} | {*self.axis_of}
         spelled: dict[tuple[int, ...], str] = {}
         for name in (*self.keywords, *self.classes):
@@ -170,7 +177,7 @@ class Words:
         if ids[place] in self.axis_of:
             axis, number = self.axis_of[ids[place]]
             return Symbol("coordinate", coordinate(axis, number), place, place + 1, axis, number)
-        for length in range(self._longest, 0, -1):
+        for length in range(min(self._longest, len(ids) - place), 0, -1):
             piece = tuple(ids[place : place + length])
             if piece in self.class_ids:
                 return Symbol("class", self.class_ids[piece], place, place + length)

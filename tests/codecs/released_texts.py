@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from fourm_codecs.base import Parts
 from fourm_codecs.build import codec_of_entry
@@ -47,7 +47,8 @@ def small_tokenizer(classes: tuple[str, ...] = (), left_out: tuple[str, ...] = (
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
-    tokenizer.add_special_tokens([*special, *classes])
+    whole = [AddedToken(token, single_word=True, special=True) for token in (*special, *classes)]
+    tokenizer.add_special_tokens(whole)
     content: str = tokenizer.to_str()
     return content.encode()
 
