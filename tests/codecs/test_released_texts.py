@@ -190,7 +190,12 @@ def read(form: FormName, text: str, **keys: object) -> tuple[list[object], list[
         ("metadata", "v1=9 v0=50", 0, [(0, 2, "'v0=50' cannot be written in field 'colorfulness'")]),
         ("metadata", "v1=3 v0=7 v1=3 v0=8", 1, [(2, 4, "field 'caption_n_words' stands here a second time")]),
         ("palette", "v1=2 v0=1 v0=2 v0=3", 1, [(4, 4, "it says 2 of 1 colors")]),
-        ("palette", "v1=1 v0=256 v0=2 v0=3", 0, [(1, 4, "'v0=256' cannot be written in field 'color'")]),
+        (
+            "palette",
+            "v1=1 v0=256 v0=2 v0=3",
+            0,
+            [(1, 4, "'v0=256' cannot be written in field 'color'"), (4, 4, "it says 1 of 0 colors")],
+        ),
         ("poses", "none human", 0, [(1, 2, "the row ends within 'box'")]),
         ("instances", "polygon v0=1", 0, [(0, 2, "a polygon stands behind no point")]),
         ("instances", "point v0=1 v1=2 none point v0=500", 1, [(4, 6, "'v0=500' cannot be written in")]),

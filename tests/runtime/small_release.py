@@ -1,6 +1,6 @@
 """A small released file with random numbers, and what can be done to it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -33,9 +33,11 @@ FOUND = (
 Tensors = dict[str, torch.Tensor]
 
 
-def small_checkpoint(seed: int = 0, shape: Architecture = SHAPE) -> Checkpoint:
-    """A model of five modalities, all kinds among them."""
-    schema = schema_of(FOUND, 200, "ids", "here")
+def small_checkpoint(
+    seed: int = 0, shape: Architecture = SHAPE, found: Sequence[Found] = FOUND
+) -> Checkpoint:
+    """A model of five modalities, all kinds among them, or of others."""
+    schema = schema_of(found, 200, "ids", "here")
     plan = resolve(schema)
     allocation = allocate(plan)
     weights = {
@@ -57,10 +59,10 @@ def small_checkpoint(seed: int = 0, shape: Architecture = SHAPE) -> Checkpoint:
     return Checkpoint(schema, plan, allocation, shape, weights)
 
 
-def small_release(folder: Path, shape: Architecture = SHAPE) -> Path:
+def small_release(folder: Path, shape: Architecture = SHAPE, found: Sequence[Found] = FOUND) -> Path:
     """Its file, as the released code would write it."""
     path = folder / "model.safetensors"
-    export_4m(small_checkpoint(shape=shape), path)
+    export_4m(small_checkpoint(shape=shape, found=found), path)
     return path
 
 
