@@ -115,7 +115,7 @@ def test_an_unknown_codec_lists_the_known_ones() -> None:
     with pytest.raises(
         CodecError,
         match=r"^x: there is no codec 'levles'; did you mean 'levels'\? "
-        r"known: bins, grammar, levels, vit-fsq, wordpiece$",
+        r"known: bins, grammar, grammar-4m, levels, vit-fsq, wordpiece$",
     ):
         codec_class("levles", "x")
 

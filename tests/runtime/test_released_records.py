@@ -20,7 +20,7 @@ from fourm_schema.modality import Set, Text
 from tests.codecs.released_texts import small_tokenizer
 from tests.runtime.small_release import contents, small_release
 
-DOG = {"box": [0.1, 0.2, 0.5, 0.6], "label": "dog"}
+DOG: dict[str, object] = {"box": [0.1, 0.2, 0.5, 0.6], "label": "dog"}
 GIVEN: dict[str, list[dict[str, object]]] = {
     "det": [DOG],
     "metadata": [{"original_width": 640, "n_humans": 2, "aesthetic_score": 5.0}],
