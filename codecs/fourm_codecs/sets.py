@@ -58,9 +58,13 @@ class SetCodec:
             raise CodecError(modality, "a grammar is for sets", got=f"kind {entry.kind!r}")
         return cls(modality, entry, parts.vocabulary)
 
-    @cached_property
+    @property
     def automaton(self) -> Automaton:
         """The grammar that its sequences follow."""
+        return self._grammar
+
+    @cached_property
+    def _grammar(self) -> Automaton:
         words = self.vocabulary
         pieces = words.size - words.special.size if words else 0
         return Automaton.of_entry(self.modality, self.entry, pieces, self.dialect)

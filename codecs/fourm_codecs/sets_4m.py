@@ -70,9 +70,13 @@ class RecordTextCodec:
         classes = label.names if isinstance(label, CategoryForm) else ()
         return Words(self.modality, self.content, self._form.keywords, classes)
 
-    @cached_property
+    @property
     def automaton(self) -> TextGrammar:
         """The grammar that its sequences follow."""
+        return self._grammar
+
+    @cached_property
+    def _grammar(self) -> TextGrammar:
         return TextGrammar(self._form, self.words, self.entry.max_items)
 
     @cached_property

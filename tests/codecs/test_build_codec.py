@@ -176,7 +176,7 @@ def test_an_installed_package_brings_a_codec_by_its_entry_point(install: Install
     codec = build_codec(declare(sign=SIGN), "sign")
 
     assert (codec.token_shape, codec.vocab_size) == ((2, 2), 9)
-    with pytest.raises(CodecError, match="known: bins, grammar, levels, plugin:coarse, vit-fsq, wordpiece"):
+    with pytest.raises(CodecError, match="known: bins, grammar, grammar-4m, levels, plugin:coarse"):
         codec_class("plugin:fine", "sign")
 
 

@@ -61,11 +61,11 @@ def test_released_records_keep_the_rules_of_a_file(tmp_path: Path) -> None:
     [
         (
             {"fields": "box: {type: box}, what: {type: text, vocabulary: words, max_tokens: 3}"},
-            r"det\.fields: are no records that 4M writes; got box, what; the forms .* are detections: box, label; ",
+            r"fields: are no records that 4M writes; got box, what; the forms .* detections: box, label; ",
         ),
         (
             {"fields": "box: {type: box, convention: xywh}, label: {type: category, classes: 3}"},
-            r"box\.convention: convention of box is fixed .*; got 'xywh'; write convention: 'xyxy', or leave the",
+            r"box\.convention: .* is fixed .*; got 'xywh'; write convention: 'xyxy', or leave the",
         ),
         (
             {"fields": "box: {type: box, bins: 2000}, label: {type: category, classes: 3}"},
@@ -111,7 +111,5 @@ def test_its_vocabulary_is_declared(tmp_path: Path) -> None:
     path = schema_file(tmp_path)
     path.write_text(path.read_text().replace("vocabulary: words", "vocabulary: word"))
 
-    with pytest.raises(
-        SchemaError, match=r"dialect\.vocabulary: is no vocabulary of this file; got 'word'; did"
-    ):
+    with pytest.raises(SchemaError, match=r"dialect\.vocabulary: is no vocabulary of this file; got 'word'"):
         load_schema(path)
