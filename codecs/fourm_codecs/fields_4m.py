@@ -88,21 +88,21 @@ class Amounts:
         quantity: of each.
         count: how many.
         clip: numbers outside are moved inside.
-        names: of each, for errors.
+        names: of each, for errors; numbered if there are none.
     """
 
     quantity: Quantity
     count: int
     clip: bool
-    names: tuple[str, ...] = attrs.field()
+    names: tuple[str, ...] = ()
 
-    @names.default
-    def _numbered(self) -> tuple[str, ...]:
-        return tuple(f"at [{place}]" for place in range(self.count))
+    @property
+    def _places(self) -> tuple[str, ...]:
+        return self.names or tuple(f"at [{place}]" for place in range(self.count))
 
     def read(self, value: object, where: str) -> list[int]:
         codes, faults = list[int](), list[Fault]()
-        for name, number in zip(self.names, numbers_of(value, self.count, where), strict=True):
+        for name, number in zip(self._places, numbers_of(value, self.count, where), strict=True):
             try:
                 codes.append(code_of(self.quantity, number, f"{where} {name}", self.clip))
             except CodecError as error:
@@ -120,7 +120,7 @@ class Amounts:
         pairs = zip(numbers_of(value, self.count, ""), numbers_of(back, self.count, ""), strict=True)
         found = [
             f"{name}: {fault}"
-            for name, (given, got) in zip(self.names, pairs, strict=True)
+            for name, (given, got) in zip(self._places, pairs, strict=True)
             if (fault := apart(self.quantity, given, got))
         ]
         return "; ".join(found)

@@ -16,7 +16,7 @@ from fourm_codecs.words_4m import Words
 from fourm_schema.released_forms import COORDINATES
 
 Ids = tuple[int, ...]
-MASK_CODES, POSE_CODES = 16, 8
+MASK_CODES = 16
 PIXELS = 224
 
 
