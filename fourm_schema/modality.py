@@ -301,6 +301,24 @@ class Text(Entry):
     )
 
 
+class Dialect(Frozen):
+    """A set is written in the words of a text, as released 4M models have learned it."""
+
+    name: Literal["4m"] = Field(description="whose words")
+    vocabulary: str = Field(description="name of the word vocabulary, declared under vocabularies")
+    max_tokens: Annotated[int, Field(ge=2, le=2**20)] = Field(
+        description="most tokens of one set, its end token included"
+    )
+    position_rows: Count | None = Field(
+        None, description="rows of its position table, if not 2 (max_tokens + 1)"
+    )
+    target_positions: Count | None = Field(
+        None,
+        description="how many predicted tokens have a position each, if not all; "
+        "later ones share position 0, as in released 4M models",
+    )
+
+
 class Set(Entry):
     """Zero or more typed records: boxes, instances, poses, palettes, metadata."""
 
@@ -315,6 +333,9 @@ class Set(Entry):
     mirror: tuple[tuple[str, str], ...] = Field(
         (), description="pairs of fields or classes that change places when the image is mirrored"
     )
+    dialect: Dialect | None = Field(
+        None, description="words it is written in, if not tokens of its own: those of released 4M models"
+    )
     shown: tuple[Literal["tokens"], ...] = Field(
         ("tokens",), min_length=1, description="how the model sees it"
     )
@@ -326,7 +347,7 @@ class Set(Entry):
     @property
     def max_tokens(self) -> int:
         """Most tokens of one sample, the end token included."""
-        return self.max_items * self.tokens_per_item + 1
+        return self.dialect.max_tokens if self.dialect else self.max_items * self.tokens_per_item + 1
 
 
 Modality = Annotated[Image | Vector | Set | Text, Field(discriminator="kind")]

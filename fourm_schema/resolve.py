@@ -6,7 +6,7 @@ from collections.abc import Container
 from fourm_schema.codebooks import FSQ_DEFAULT
 from fourm_schema.digest import schema_hash
 from fourm_schema.errors import PlanError
-from fourm_schema.modality import Image, Modality, Set, Text, Vector
+from fourm_schema.modality import Dialect, Image, Modality, Set, Text, Vector
 from fourm_schema.plan import Plan, Shown, Stream, Vocabulary
 from fourm_schema.schema import Schema
 from fourm_schema.select import LEARNED_CODECS, MASK_GRAMMAR, TRAINABLE_CODECS, select
@@ -53,7 +53,7 @@ def resolve(schema: Schema) -> Plan:
             name,
             entry,
             shown,
-            words[entry.vocabulary] if isinstance(entry, Text) else sets.get(name),
+            words[shared] if (shared := _shared_words(entry)) else sets.get(name),
             own_rows,
         )
         for name, entry in schema.modalities.items()
@@ -95,8 +95,8 @@ def _word_vocabularies(schema: Schema) -> dict[str, Vocabulary]:
     """The word vocabularies that texts, and text fields of sets, write in."""
     longest: dict[str, int] = {}
     for name, entry in schema.modalities.items():
-        if isinstance(entry, Text):
-            longest[entry.vocabulary] = max(longest.get(entry.vocabulary, 0), entry.max_tokens)
+        if shared := _shared_words(entry):
+            longest[shared] = max(longest.get(shared, 0), _longest(entry) or 0)
         elif isinstance(entry, Set) and (words := text_vocabulary(name, entry)):
             # The spans of a set are masked in its own id space: its texts need no sentinels here.
             longest.setdefault(words, 0)
@@ -108,11 +108,18 @@ def _word_vocabularies(schema: Schema) -> dict[str, Vocabulary]:
     return found
 
 
+def _shared_words(entry: Modality) -> str | None:
+    """The word vocabulary that all of a modality is written in; None where it has tokens of its own."""
+    if isinstance(entry, Set):
+        return entry.dialect.vocabulary if entry.dialect else None
+    return entry.vocabulary if isinstance(entry, Text) else None
+
+
 def _set_vocabularies(schema: Schema, words: dict[str, Vocabulary]) -> dict[str, Vocabulary]:
-    """The vocabulary of each set, by modality."""
+    """The vocabulary of each set that has tokens of its own, by modality."""
     found = {}
     for name, entry in schema.modalities.items():
-        if isinstance(entry, Set):
+        if isinstance(entry, Set) and entry.dialect is None:
             pieces = words.get(text_vocabulary(name, entry) or "")
             layout = set_layout(name, entry, pieces.size - pieces.special.size if pieces else 0)
             found[name] = Vocabulary(f"{name}.tokens", "grammar", layout.size, layout.special)
@@ -123,6 +130,7 @@ def _stream(
     name: str, entry: Modality, shown: Shown, written: Vocabulary | None, own_rows: Container[str]
 ) -> Stream:
     choice = select(entry, shown)
+    sequence = entry.dialect if isinstance(entry, Set) else entry
     most = _longest(entry)
     grid = _grid(entry, shown, choice.codec) if most is None else None
     if shown != "tokens":
@@ -151,8 +159,8 @@ def _stream(
         column=f"{name}__tokens" if shown == "tokens" else name,
         views=entry.views if isinstance(entry, Text) else 1,
         row_space=f"{name}.{shown}" if vocabulary and vocabulary in own_rows else None,
-        position_rows=entry.position_rows if isinstance(entry, Text | Vector) else None,
-        target_positions=entry.target_positions if isinstance(entry, Text) else None,
+        position_rows=sequence.position_rows if isinstance(sequence, Text | Vector | Dialect) else None,
+        target_positions=sequence.target_positions if isinstance(sequence, Text | Dialect) else None,
         aliases=entry.aliases,
     )
 

@@ -199,9 +199,10 @@ def _vocabulary_faults(tree: Tree) -> Iterator[Fault]:
         if meant(entry.get("kind"), ("image", "vector", "set", "text")) == "set":
             fields = tree.mapping("modalities", name, "fields")
             needs |= {word: needs.get(word, 0) for word in map(_vocabulary_named, fields.values()) if word}
-        if word := _vocabulary_named(entry):
-            longest = entry.get("max_tokens")
-            needs[word] = max(needs.get(word, 0), longest if is_count(longest) else 0)
+        for written in (entry, entry.get("dialect")):
+            if isinstance(written, dict) and (word := _vocabulary_named(written)):
+                longest = written.get("max_tokens")
+                needs[word] = max(needs.get(word, 0), longest if is_count(longest) else 0)
     for name in declared:
         path: Path = ("vocabularies", name)
         if name not in needs:

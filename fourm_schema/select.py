@@ -93,12 +93,20 @@ def vector(entry: Modality, shown: Shown) -> bool:
     return isinstance(entry, Vector) and shown == "tokens"
 
 
+def set_in_words(entry: Modality, shown: Shown) -> bool:
+    return isinstance(entry, Set) and entry.dialect is not None
+
+
 def set_with_masks(entry: Modality, shown: Shown) -> bool:
-    return isinstance(entry, Set) and any(field.type == "mask" for field in entry.fields.values())
+    return (
+        isinstance(entry, Set)
+        and entry.dialect is None
+        and any(field.type == "mask" for field in entry.fields.values())
+    )
 
 
 def set_of_records(entry: Modality, shown: Shown) -> bool:
-    return isinstance(entry, Set) and not set_with_masks(entry, shown)
+    return isinstance(entry, Set) and entry.dialect is None and not set_with_masks(entry, shown)
 
 
 def text(entry: Modality, shown: Shown) -> bool:
@@ -131,6 +139,8 @@ TABLE: tuple[Row, ...] = (
         because=f"at most {BINS_MOST_NUMBERS} numbers with ranges: one bin each, off by half a bin at most"),
     Row(vector, "mlp-pq", "table", "learned-1d",
         f"more than {BINS_MOST_NUMBERS} numbers, or no ranges: a product quantizer learns the codes"),
+    Row(set_in_words, "grammar-4m", "table", "sincos-1d",
+        "records are written in the words of a text tokenizer, as released 4M models have learned them"),
     Row(set_with_masks, MASK_GRAMMAR, "table", "sincos-1d",
         "records are written under the grammar of their fields, masks in codes of an autoencoder"),
     Row(set_of_records, "grammar", "table", "sincos-1d",

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator
 
+from fourm_schema.dialect_rules import dialect_faults
 from fourm_schema.errors import Fault, nearest
 from fourm_schema.value_rules import (
     class_faults,
@@ -33,6 +34,7 @@ def set_faults(tree: Tree, path: Path) -> Iterator[Fault]:
     yield from _text_faults(tree, fields)
     yield from _order_faults(tree, path)
     yield from _mirror_faults(tree, path)
+    yield from dialect_faults(tree, path)
 
 
 def _number_faults(tree: Tree, path: Path) -> Iterator[Fault]:

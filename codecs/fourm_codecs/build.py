@@ -12,6 +12,7 @@ from fourm_codecs.bins import BinsCodec
 from fourm_codecs.given_ids import IdsCodec, sequence_settings
 from fourm_codecs.levels import LevelsCodec
 from fourm_codecs.sets import SetCodec
+from fourm_codecs.sets_4m import RecordTextCodec
 from fourm_codecs.tokenizer_file import TokenizerCodec
 from fourm_codecs.vocabulary import WordVocabulary
 from fourm_codecs.wordpiece import WordPieceCodec
@@ -39,6 +40,7 @@ CODECS: dict[str, CodecClass] = {
     "vit-fsq": _VitFsq(),
     "wordpiece": WordPieceCodec,
     "grammar": SetCodec,
+    "grammar-4m": RecordTextCodec,
     "tokenizer": TokenizerCodec,
     "ids": IdsCodec,
 }

@@ -167,6 +167,41 @@ class _Option(NamedTuple):
     moves: Literal["accept", "next field", "on"]
 
 
+class Grammar(Protocol):
+    """What a generator has to know of the sequences of a set."""
+
+    @property
+    def special(self) -> Special:
+        """Special ids of the stream."""
+        ...
+
+    @property
+    def vocab_size(self) -> int:
+        """Ids are in [0, vocab_size)."""
+        ...
+
+    @property
+    def start(self) -> State:
+        """The state of an empty sequence."""
+        ...
+
+    def step(self, state: State, identity: int) -> State | None:
+        """The state after one more token; None if it may not come here."""
+        ...
+
+    def is_final(self, state: State) -> bool:
+        """Whether the set is complete, its end token written."""
+        ...
+
+    def distance(self, state: State) -> int:
+        """Fewest tokens to acceptance, the end token included."""
+        ...
+
+    def allowed(self, state: State, budget: int) -> Mask:
+        """(V,) which ids may come next so that the whole set still fits into so many tokens."""
+        ...
+
+
 class Automaton:
     """The grammar of one set.
 
@@ -260,7 +295,7 @@ class Automaton:
             for option in self._options(state)
             if 1 + self._distance_after(state, option) <= budget
         )
-        return _mask(self.vocab_size, fitting)
+        return id_mask(self.vocab_size, fitting)
 
     def chunk_lengths(self, ids: Sequence[int]) -> list[int] | None:
         """Tokens of each chunk of a whole sequence, the end token's last; None for any other sequence."""
@@ -314,7 +349,8 @@ class Automaton:
 
 # Shared by every caller that asks the same: a state's mask depends on a few ranges only.
 @lru_cache(maxsize=1024)
-def _mask(vocab_size: int, ranges: tuple[tuple[int, int], ...]) -> Mask:
+def id_mask(vocab_size: int, ranges: tuple[tuple[int, int], ...]) -> Mask:
+    """(V,) read-only: True for the ids of some ranges [start, stop)."""
     mask = np.zeros(vocab_size, np.bool_)
     for start, stop in ranges:
         mask[start:stop] = True

@@ -60,7 +60,7 @@ class NumberForm:
     scale: Scale
 
     def read(self, value: object, where: str) -> list[int]:
-        return [self.scale.place(self.scale.inside(_number(value, where), where))]
+        return [self.scale.place(self.scale.inside(number_of(value, where), where))]
 
     def write(self, places: Sequence[int]) -> float:
         return self.scale.middle(places[0])
@@ -69,7 +69,7 @@ class NumberForm:
         return self.scale.promise()
 
     def apart(self, value: object, back: object) -> str:
-        return self.scale.apart(_number(value, ""), _number(back, ""))
+        return self.scale.apart(number_of(value, ""), number_of(back, ""))
 
 
 @attrs.frozen
@@ -87,7 +87,7 @@ class AngleForm:
     unit: str
 
     def read(self, value: object, where: str) -> list[int]:
-        share = math.fmod(_number(value, where), self.turn) / self.turn
+        share = math.fmod(number_of(value, where), self.turn) / self.turn
         return [math.floor(share * self.bins + 0.5) % self.bins]
 
     def write(self, places: Sequence[int]) -> float:
@@ -97,7 +97,7 @@ class AngleForm:
         return f"{self.turn / self.bins / 2:.3g} {self.unit}"
 
     def apart(self, value: object, back: object) -> str:
-        given, got = _number(value, ""), _number(back, "")
+        given, got = number_of(value, ""), number_of(back, "")
         off = abs(math.remainder(math.remainder(given, self.turn) - got, self.turn))
         if off <= self.turn / self.bins / 2 + ROUNDING * self.turn:
             return ""
@@ -163,7 +163,7 @@ class NumbersForm:
 
     def read(self, value: object, where: str) -> list[int]:
         wheres = [f"{where} at [{place}]" for place in range(self.count)]
-        return _places(self.scale, _numbers(value, self.count, where), wheres)
+        return _places(self.scale, numbers_of(value, self.count, where), wheres)
 
     def write(self, places: Sequence[int]) -> list[float]:
         return [self.scale.middle(place) for place in places]
@@ -172,7 +172,7 @@ class NumbersForm:
         return self.scale.promise()
 
     def apart(self, value: object, back: object) -> str:
-        given, got = _numbers(value, self.count, ""), _numbers(back, self.count, "")
+        given, got = numbers_of(value, self.count, ""), numbers_of(back, self.count, "")
         return _all_apart(self.scale, [f"[{k}]" for k in range(self.count)], given, got)
 
 
@@ -189,7 +189,7 @@ class BoxForm:
     convention: Literal["xyxy", "xywh", "cxcywh"]
 
     def read(self, value: object, where: str) -> list[int]:
-        x0, y0, x1, y1 = corners = self.corners(_numbers(value, 4, where))
+        x0, y0, x1, y1 = corners = self.corners(numbers_of(value, 4, where))
         faults = []
         for low, high, axis, size in ((x0, x1, "x", "width"), (y0, y1, "y", "height")):
             if low > high:
@@ -214,7 +214,7 @@ class BoxForm:
         return f"{self.scale.promise()} per corner"
 
     def apart(self, value: object, back: object) -> str:
-        given, got = self.corners(_numbers(value, 4, "")), self.corners(_numbers(back, 4, ""))
+        given, got = self.corners(numbers_of(value, 4, "")), self.corners(numbers_of(back, 4, ""))
         return _all_apart(self.scale, CORNERS, given, got)
 
     def corners(self, box: Sequence[float]) -> tuple[float, float, float, float]:
@@ -319,7 +319,12 @@ def _scale(field: NumberField, where: str, clip: bool) -> Scale:
     return attrs.evolve(scale, unit=field.unit or "")
 
 
-def _number(value: object, where: str) -> float:
+def number_of(value: object, where: str) -> float:
+    """A finite number.
+
+    Raises:
+        CodecError: if the value is none.
+    """
     number = math.nan
     if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool):
         try:
@@ -331,13 +336,18 @@ def _number(value: object, where: str) -> float:
     return number
 
 
-def _numbers(value: object, count: int, where: str) -> list[float]:
+def numbers_of(value: object, count: int, where: str) -> list[float]:
+    """So many finite numbers.
+
+    Raises:
+        CodecError: if the value is no list of them; each number that is none is named.
+    """
     flat = isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim == 1)
     items = list(cast("Sequence[object]", value)) if flat else None
     if items is None or len(items) != count:
         got = _got(value) if items is None else str(len(items))
         raise CodecError(where, f"is a list of {count} numbers", got=got)
-    return _all(_number, items, [f"{where} at [{k}]" for k in range(count)])
+    return _all(number_of, items, [f"{where} at [{k}]" for k in range(count)])
 
 
 def _places(scale: Scale, numbers: Sequence[float], wheres: Sequence[str]) -> list[int]:

@@ -16,11 +16,12 @@ import numpy as np
 from fourm_codecs.base import Array, FieldValue, Parts, Record, TokenBatch
 from fourm_codecs.grammar import NATIVE, Automaton, Dialect, Fixed, Production
 from fourm_codecs.set_faults import raise_faults
+from fourm_codecs.set_items import is_record, listed_records
 from fourm_codecs.set_order import Item, ItemOrder
 from fourm_codecs.set_reading import Damage, Reading, find_items
 from fourm_codecs.set_values import UNKNOWN_WORD, BoxForm, Form, NumbersForm, TextForm, form_of
 from fourm_codecs.vocabulary import WordVocabulary
-from fourm_schema.errors import CodecError, Fault, nearest
+from fourm_schema.errors import CodecError, Fault
 from fourm_schema.modality import Modality, Set
 from fourm_schema.set_layout import text_vocabulary
 
@@ -57,9 +58,13 @@ class SetCodec:
             raise CodecError(modality, "a grammar is for sets", got=f"kind {entry.kind!r}")
         return cls(modality, entry, parts.vocabulary)
 
-    @cached_property
+    @property
     def automaton(self) -> Automaton:
         """The grammar that its sequences follow."""
+        return self._grammar
+
+    @cached_property
+    def _grammar(self) -> Automaton:
         words = self.vocabulary
         pieces = words.size - words.special.size if words else 0
         return Automaton.of_entry(self.modality, self.entry, pieces, self.dialect)
@@ -152,23 +157,9 @@ class SetCodec:
 
     def _items(self, value: object, where: str, faults: list[Fault]) -> list[Item]:
         """The ids of a value's records; what is wrong with them is added to `faults`."""
-        if isinstance(value, Mapping) and self.entry.max_items == 1:
-            value = [value]
-        if value is None:
-            faults.append(Fault(where, "an absent value has no tokens", mend="leave it out of the batch"))
-            return []
-        if not isinstance(value, list | tuple | np.ndarray):
-            what = "is a list of records {field: value}"
-            mend = "encode takes a batch: put a single value in a list" if isinstance(value, Mapping) else ""
-            faults.append(Fault(where, what, type(value).__name__, mend))
-            return []
-        most = self.entry.max_items
-        if len(value) > most and self.entry.out_of_range == "error":
-            mend = "raise max_items, or set `out_of_range: clip` to keep the first"
-            faults.append(Fault(where, f"has at most {most} items", str(len(value)), mend))
         return [
             item
-            for number, record in enumerate(value)
+            for number, record in enumerate(listed_records(self.entry, value, where, faults))
             if (item := self._item(record, f"{where}, item {number}", faults)) is not None
         ]
 
@@ -187,15 +178,8 @@ class SetCodec:
             faults: of the whole batch.
             in_part: a record may lack any field, and only those that it names are looked at.
         """
-        if not isinstance(record, Mapping):
-            faults.append(Fault(where, "is a record {field: value}", type(record).__name__))
+        if not is_record(record, self.entry.fields, where, faults):
             return {}
-        known = list(self.entry.fields)
-        for name in record:
-            if name not in known:
-                faults.append(
-                    Fault(f"{where}, field {name!r}", "is not declared", mend=nearest(str(name), known))
-                )
         found: dict[str, tuple[int, ...]] = {}
         for production in self.automaton.productions:
             name, value = production.name, record.get(production.name)

@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from fourm_codecs.base import Array
 from fourm_codecs.scale import Scale
+from fourm_codecs.strategies_4m import released_records
 from fourm_schema.errors import CodecError
 from fourm_schema.modality import Categorical, Continuous, Direction, Image, Modality, Set, Text, Vector
 from fourm_schema.resolve import PQ_TOKENS
@@ -61,7 +62,7 @@ def values(entry: Modality) -> st.SearchStrategy[object]:
     if isinstance(entry, Text):
         return _texts(entry.max_tokens)
     assert isinstance(entry, Set), "there is no fifth kind"
-    return _sets(entry)
+    return _sets(entry) if entry.dialect is None else released_records(entry)
 
 
 def _ids(entry: Modality) -> st.SearchStrategy[object]:

@@ -42,7 +42,7 @@ def special_of(content: bytes, where: str) -> tuple[int, Special]:
     Raises:
         CodecError: if the content is no tokenizer, or lacks special tokens.
     """
-    ids: dict[str, int] = _parse(content, where).get_vocab(with_added_tokens=True)
+    ids: dict[str, int] = parse_tokenizer(content, where).get_vocab(with_added_tokens=True)
     lacking = [token for token in (*_NAMED, "[S_0]") if token not in ids]
     if lacking:
         raise CodecError(
@@ -58,7 +58,12 @@ def special_of(content: bytes, where: str) -> tuple[int, Special]:
     return max(ids.values()) + 1, Special(pad, unknown, start, end, first, len(sentinels))
 
 
-def _parse(content: bytes, where: str) -> Tokenizer:
+def parse_tokenizer(content: bytes, where: str) -> Tokenizer:
+    """The tokenizer of a file's content.
+
+    Raises:
+        CodecError: if it is none.
+    """
     try:
         return Tokenizer.from_str(content.decode("utf-8"))
     except Exception as fault:  # tokenizers raises bare Exception for what it cannot parse
@@ -102,7 +107,7 @@ class TokenizerCodec:
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        return _parse(self.content, self.modality)
+        return parse_tokenizer(self.content, self.modality)
 
     @cached_property
     def _layout(self) -> tuple[int, Special]:

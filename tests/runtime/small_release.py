@@ -66,10 +66,10 @@ def small_checkpoint(
     return Checkpoint(schema, plan, allocation, shape, weights)
 
 
-def small_release(folder: Path, shape: Architecture = SHAPE) -> Path:
+def small_release(folder: Path, shape: Architecture = SHAPE, found: Sequence[Found] = FOUND) -> Path:
     """Its file, as the released code would write it."""
     path = folder / "model.safetensors"
-    export_4m(small_checkpoint(shape=shape), path)
+    export_4m(small_checkpoint(shape=shape, found=found), path)
     return path
 
 

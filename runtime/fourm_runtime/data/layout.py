@@ -130,6 +130,8 @@ def word_vocabulary(name: str, modality: Modality) -> str | None:
     """The word vocabulary that a text, or the texts of a set, are written in; None if it has no texts."""
     if isinstance(modality, Text):
         return modality.vocabulary
+    if isinstance(modality, Set) and modality.dialect is not None:
+        return modality.dialect.vocabulary
     return text_vocabulary(name, modality) if isinstance(modality, Set) else None
 
 

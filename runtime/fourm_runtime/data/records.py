@@ -9,9 +9,11 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from fourm_codecs.fields_4m import field_forms
 from fourm_codecs.set_values import Form, form_of
 from fourm_schema.errors import CodecError, DataError, nearest
 from fourm_schema.modality import Modality, Set, Text
+from fourm_schema.released_forms import form_of_fields
 
 
 class RecordCheck:
@@ -29,8 +31,11 @@ class RecordCheck:
         self._forms: dict[str, Form] = {
             name: form_of(name, field, None, clip, "set")
             for name, field in entry.fields.items()
-            if field.type not in ("text", "mask")
+            if entry.dialect is None and field.type not in ("text", "mask")
         }
+        released = form_of_fields(entry.fields) if entry.dialect else None
+        if released is not None:
+            self._forms = field_forms(entry, released)
 
     def __call__(self, value: object, where: str) -> str:
         """Check one set.

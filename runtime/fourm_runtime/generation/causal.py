@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fourm_codecs.grammar import Automaton
+from fourm_codecs.grammar import Grammar
 from fourm_codecs.set_part import SetPart
 from fourm_runtime.batch import Int32
 from fourm_runtime.generation.plan import TargetPlan
@@ -84,7 +84,7 @@ class SequenceDecoding:
         special: Special,
         generator: torch.Generator,
         given: SetPart | Int32 | None = None,
-        grammar: Automaton | None = None,
+        grammar: Grammar | None = None,
     ) -> None:
         self.target, self._special, self._generator = target, special, generator
         self._prefix = given_ids(given)
@@ -141,7 +141,7 @@ class SequenceDecoding:
 class _Walk:
     """Where a set stands in its grammar."""
 
-    def __init__(self, grammar: Automaton, part: SetPart) -> None:
+    def __init__(self, grammar: Grammar, part: SetPart) -> None:
         self._grammar, self._part, self._state = grammar, part, grammar.start
         for identity in part.ids:
             self.accept(identity)

@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fourm_codecs.set_part import SetPart
-from fourm_codecs.sets import SetCodec
+from fourm_codecs.set_part import DrawnCodec, SetPart
 from fourm_runtime.batch import Int32
 from fourm_runtime.generation.causal import (
     CausalTask,
@@ -56,7 +55,7 @@ def run_jobs(
     legal: Mapping[str, NDArray[np.bool_]] | None = None,
     method: Method = "cache",
     *,
-    sets: Mapping[str, SetCodec] | None = None,
+    sets: Mapping[str, DrawnCodec] | None = None,
 ) -> list[dict[str, Produced]]:
     """Generate what every job asks for.
 
@@ -100,7 +99,7 @@ class _Runner:
         model: AnyToAnyTransformer,
         jobs: Sequence[Job],
         legal: Mapping[str, NDArray[np.bool_]],
-        sets: Mapping[str, SetCodec],
+        sets: Mapping[str, DrawnCodec],
         method: Method,
     ) -> None:
         self._model, self._jobs, self._sets = model, jobs, sets

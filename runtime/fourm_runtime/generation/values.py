@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from fourm_codecs.base import Codec, TokenBatch, Value
 from fourm_codecs.build import build_codec
 from fourm_codecs.dense import DenseView
-from fourm_codecs.set_part import SetPart, read_part
+from fourm_codecs.set_part import DrawnCodec, SetPart, read_part
 from fourm_codecs.sets import SetCodec
+from fourm_codecs.sets_4m import RecordTextCodec
 from fourm_codecs.wordpiece import WordPieceCodec
 from fourm_runtime.batch import Float32, Int32
 from fourm_runtime.generation.combine import Produced
@@ -147,7 +148,7 @@ class Values:
 
     def _prefix(self, stream: Stream, prefix: Prefix) -> Int32 | SetPart:
         codec = self.codecs[stream.modality]
-        if isinstance(codec, SetCodec):
+        if isinstance(codec, SetCodec | RecordTextCodec):
             return read_part(codec, prefix.value)
         ids = self._ids(stream, prefix.value)
         assert ids[-1] == self.plan.special(stream).end, "a sequence is encoded with its end token"
@@ -169,12 +170,12 @@ class Values:
             found[stream.modality] = Generated(_joined(values), tokens.ids, tokens.confidence)
         return found
 
-    def sets(self) -> dict[str, SetCodec]:
+    def sets(self) -> dict[str, DrawnCodec]:
         """Stream name -> codec of each set: its grammar says what may be drawn."""
-        found = {}
+        found: dict[str, DrawnCodec] = {}
         for stream in self.plan.streams:
             codec = self.codecs.get(stream.modality)
-            if isinstance(codec, SetCodec):
+            if isinstance(codec, SetCodec | RecordTextCodec):
                 found[stream.name] = codec
         return found
 

@@ -25,7 +25,7 @@ from fourm_runtime.released.schema import schema_of
 from fourm_runtime.released.tensors import Place, places
 from fourm_schema.allocation import allocate
 from fourm_schema.errors import CheckpointError
-from fourm_schema.modality import Text
+from fourm_schema.modality import Set, Text
 from fourm_schema.resolve import resolve
 from fourm_schema.schema import Schema
 from fourm_schema.special import special_ids
@@ -47,8 +47,9 @@ def import_4m(
 
     Args:
         path: `model.safetensors` with the configuration in its header, or a folder with `config.json`.
-        text_tokenizer: the tokenizer file that the model was trained with; without it, texts are given and
-            come back as token ids.
+        text_tokenizer: the tokenizer file that the model was trained with; with it, boxes, metadata, poses,
+            palettes and instances are records. Without it, these and texts are given and come back as token
+            ids.
         progress: passes the tensors on as they are read, e.g. to count them.
 
     Returns:
@@ -210,7 +211,7 @@ def _check_tokenizer(content: bytes, where: str, found: list[Found]) -> int:
 def _text_codecs(schema: Schema, content: bytes) -> dict[str, StoredCodec]:
     parts = Parts(tensors={"tokenizer": np.frombuffer(content, np.uint8)})
     return {
-        name: codec_of_entry("tokenizer", name, entry, parts)
+        name: codec_of_entry("grammar-4m" if isinstance(entry, Set) else "tokenizer", name, entry, parts)
         for name, entry in schema.modalities.items()
-        if isinstance(entry, Text)
+        if isinstance(entry, Text | Set)
     }

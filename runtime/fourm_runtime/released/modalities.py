@@ -12,6 +12,7 @@ import attrs
 
 from fourm_schema.errors import nearest
 from fourm_schema.plan import Stream
+from fourm_schema.released_forms import FORMS, FormName
 
 Kind = Literal["pixels", "tokens", "vector", "text", "vectors"]
 Entry = dict[str, object]
@@ -38,6 +39,9 @@ class Known:
         is_map: the raw value is a feature map: as many cells as tokens.
         dim: numbers of a vector.
         description: for people.
+        form: of the records that a text is made of.
+        order: that 4M writes these in.
+        max_items: most of these.
     """
 
     kind: Kind
@@ -48,6 +52,9 @@ class Known:
     cell: Mapping[str, object] = attrs.field(factory=dict)
     is_map: bool = False
     dim: int = 0
+    form: FormName | None = None
+    order: str = "given"
+    max_items: int = 0
 
 
 def _image(vocab_size: int, cell: Entry, description: str, length: int = 196, is_map: bool = False) -> Known:
@@ -56,6 +63,10 @@ def _image(vocab_size: int, cell: Entry, description: str, length: int = 196, is
 
 def _text(length: int, description: str, target_positions: int | None = None) -> Known:
     return Known("text", 30_000, length, description, target_positions or length)
+
+
+def _records(known: Known, form: FormName, max_items: int, order: str = "given") -> Known:
+    return attrs.evolve(known, form=form, max_items=max_items, order=order)
 
 
 _COLOURS: Entry = {"type": "continuous", "channels": 3, "range": [0, 255]}
@@ -80,11 +91,11 @@ MODALITIES: dict[str, Known] = {
     "tok_dinov2_global": Known("vector", 8_192, 16, "DINOv2-B/14 global feature", dim=768),
     "tok_imagebind_global": Known("vector", 8_192, 16, "ImageBind-H/14 global feature", dim=1_280),
     "caption": _text(256, "captions and web text"),
-    "det": _text(256, "bounding boxes, as text"),
-    "metadata": _text(40, "metadata, as text"),
-    "human_poses": _text(275, "human poses, as text", 263),
-    "color_palette": _text(23, "colour palette, as text"),
-    "sam_instance": _text(290, "SAM instances, as text"),
+    "det": _records(_text(256, "bounding boxes, as text"), "detections", 51, "distance_to_origin"),
+    "metadata": _records(_text(40, "metadata, as text"), "metadata", 1, "random"),
+    "human_poses": _records(_text(275, "human poses, as text", 263), "poses", 7),
+    "color_palette": _records(_text(23, "colour palette, as text"), "palette", 7),
+    "sam_instance": _records(_text(290, "SAM instances, as text"), "instances", 72, "random"),
     "t5_caption": Known("vectors", 0, 77, "T5-XXL embeddings of captions", dim=4_096),
 }
 
@@ -193,7 +204,23 @@ def entry(name: str, found: Found, vocabulary: str, text_codec: str) -> Entry:
         case "text":
             sizes = {"max_tokens": known.length, "position_rows": found.positions}
             sizes["target_positions"] = known.target_positions
+            if known.form is not None and text_codec == "tokenizer":
+                return {**_set(known, known.form), "dialect": _dialect(vocabulary, sizes), **common}
             return {"kind": "text", "vocabulary": vocabulary, **sizes, "codec": text_codec, **common}
+
+
+def _set(known: Known, form: FormName) -> Entry:
+    """What a set of records says beside its dialect. Metadata are clipped, as 4M does all the time."""
+    own: Entry = {"kind": "set", "fields": dict(FORMS[form]), "max_items": known.max_items}
+    if known.order != "given":
+        own["order"] = known.order
+    if form == "metadata":
+        own["out_of_range"] = "clip"
+    return own
+
+
+def _dialect(vocabulary: str, sizes: Entry) -> Entry:
+    return {"name": "4m", "vocabulary": vocabulary, **sizes}
 
 
 def _size(found: Found) -> tuple[int, int]:
