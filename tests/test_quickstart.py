@@ -40,8 +40,8 @@ def run_script(*arguments: str) -> subprocess.CompletedProcess[str]:
 def young(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """What `make quickstart` runs, with a model and a codec too young to be right."""
     to = tmp_path_factory.mktemp("quickstart") / "run"
-    small = ("steps.total=3", "model.encoder_depth=1", "model.decoder_depth=1", "model.dim=32", "model.heads=2")
-    return to, run_script("--to", str(to), "--json", "--codec-steps", "3", *small)
+    small = [f"model.{key}" for key in ("encoder_depth=1", "decoder_depth=1", "dim=32", "heads=2")]
+    return to, run_script("--to", str(to), "--json", "--codec-steps", "3", "steps.total=3", *small)
 
 
 def test_three_steps_of_the_quickstart_write_figures_of_every_modality(

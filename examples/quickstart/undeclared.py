@@ -40,7 +40,7 @@ def edge_map(image: Image) -> NDArray[np.uint8]:
 
 def profile(image: Image) -> NDArray[np.float32]:
     """The ink of each column, in wholly black cells."""
-    return (image.sum(axis=0) / DARKEST).astype(np.float32)
+    return np.asarray(image.sum(axis=0) / DARKEST, np.float32)
 
 
 def runs(image: Image) -> list[Run]:
