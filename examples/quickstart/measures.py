@@ -94,7 +94,7 @@ def parts(image: Image) -> list[Part]:
 
     The mass of a piece is its ink in wholly black cells, that of a hole its cells.
     """
-    pieces, _ = ndimage.label(image >= DARK_FROM, structure=np.ones((3, 3)))
+    pieces = label_pieces(image >= DARK_FROM, np.ones((3, 3)))
     holes = label_holes(image)
     black = image / DARKEST
     return [
@@ -103,10 +103,22 @@ def parts(image: Image) -> list[Part]:
     ]
 
 
+def label_pieces(cells: NDArray[np.bool_], touching: NDArray[np.float64] | None = None) -> NDArray[np.int32]:
+    """Connected cells: those of the k-th piece hold k, all others 0.
+
+    Args:
+        cells: which are taken.
+        touching: which neighbours count as connected; None takes those that share an edge.
+    """
+    labels = np.zeros(cells.shape, np.int32)
+    ndimage.label(cells, structure=touching, output=labels)
+    return labels
+
+
 def label_holes(image: Image) -> NDArray[np.int32]:
     """Paper that ink surrounds: cells of the k-th hole hold k, all others 0."""
-    paper, _ = ndimage.label(np.pad(image < PAPER_BELOW, 1, constant_values=True))
-    inside = paper[1:-1, 1:-1].astype(np.int32)
+    paper = label_pieces(np.pad(image < PAPER_BELOW, 1, constant_values=True))
+    inside = paper[1:-1, 1:-1]
     return np.where(inside == paper[0, 0], 0, np.maximum(inside - 1, 0)).astype(np.int32)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import attrs
 import numpy as np
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 from sklearn.svm import SVC
 
 from digits import CAPTIONS, WORDS, Row
@@ -74,7 +74,7 @@ def steer(model: AnyToAny, rows: Sequence[Row], judge: SVC, seed: int) -> list[S
         measured = images.mean(axis=(1, 2))
         digits = np.repeat(np.arange(len(WORDS)), len(levels) * DRAWS)
         right = float((judge.predict(images.reshape(len(images), -1)) == digits).mean())
-        rank = float(spearmanr(wanted, measured).statistic)
+        rank = float(np.corrcoef(rankdata(wanted), rankdata(measured))[0, 1])
         found.append(
             Steered(guidance, levels, [[[*draws] for draws in level] for level in grid], rank, right)
         )

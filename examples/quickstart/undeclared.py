@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from measures import DARKEST, INK_FROM, Image, label_holes
+from measures import DARKEST, INK_FROM, Image, label_holes, label_pieces
 
 FLAT, RIGHT, DOWN, LEFT, UP = range(5)
 STEEP_FROM = 24
@@ -51,8 +51,7 @@ def runs(image: Image) -> list[Run]:
     """
     found: list[Run] = []
     for row, cells in enumerate(image):
-        pieces, _ = ndimage.label(cells >= INK_FROM)
-        for (columns,) in ndimage.find_objects(pieces):
+        for (columns,) in ndimage.find_objects(label_pieces(cells >= INK_FROM)):
             mass = float(cells[columns].sum() / DARKEST)
             found.append({"row": row, "first": columns.start, "last": columns.stop - 1, "mass": mass})
     return found
