@@ -205,7 +205,7 @@ def test_measurements_of_a_bar_and_a_ring_are_those_of_a_bar_and_a_ring() -> Non
 
 def refused(*arguments: object) -> str:
     """What the script says when it ends without having done anything."""
-    command = [FOLDER / "run.sh", *map(str, arguments)]
+    command = [str(FOLDER / "run.sh"), *map(str, arguments)]
     done = subprocess.run(
         command, env=os.environ | {"FOURM": "false"}, capture_output=True, text=True, check=False
     )

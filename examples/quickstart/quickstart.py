@@ -71,11 +71,10 @@ def run(to: Path, overrides: list[str], fit_recipe: FitRecipe, console: Console)
     train_rows, held_rows, held_digits = load_splits(seed=recipe.seed)
     seconds: dict[str, float] = {}
 
-    write_undeclared(to / "more", {"train": train_rows, "held-out": held_rows})
-
     with stage("store the digits, train codecs, encode into tokens", seconds, console):
         data = Dataset.create(to / "train.lance", schema, train_rows)
         held = Dataset.create(to / "held-out.lance", schema, held_rows)
+        write_undeclared(to / "more", {"train": train_rows, "held-out": held_rows})
         codecs = train_codecs(schema, data, to / "codecs", fit_recipe)
         for dataset in (data, held):
             dataset.encode(codecs)

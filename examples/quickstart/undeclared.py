@@ -40,7 +40,7 @@ def edge_map(image: Image) -> NDArray[np.uint8]:
 
 def profile(image: Image) -> NDArray[np.float32]:
     """The ink of each column, in wholly black cells."""
-    return (image.sum(axis=0) / DARKEST).astype(np.float32)
+    return np.asarray(image.sum(axis=0) / DARKEST, np.float32)
 
 
 def runs(image: Image) -> list[Run]:
@@ -50,11 +50,12 @@ def runs(image: Image) -> list[Run]:
         for each run its row, its first and last column, and its mass in wholly black cells.
     """
     found: list[Run] = []
-    for row, cells in enumerate(image):
-        pieces, _ = ndimage.label(cells >= INK_FROM)
-        for (columns,) in ndimage.find_objects(pieces):
-            mass = float(cells[columns].sum() / DARKEST)
-            found.append({"row": row, "first": columns.start, "last": columns.stop - 1, "mass": mass})
+    ink = np.pad(image >= INK_FROM, ((0, 0), (1, 1))).astype(np.int8)
+    for row, turns in enumerate(np.diff(ink, axis=1)):
+        firsts, stops = np.flatnonzero(turns == 1).tolist(), np.flatnonzero(turns == -1).tolist()
+        for first, stop in zip(firsts, stops, strict=True):
+            mass = float(image[row, first:stop].sum() / DARKEST)
+            found.append({"row": row, "first": first, "last": stop - 1, "mass": mass})
     return found
 
 
