@@ -31,6 +31,10 @@ install: $(READY)  ## make .venv with every dependency, pinned by constraints.tx
 quickstart: $(READY)  ## declare, store, train and generate on a small data set, on a CPU
 	$(BIN)/python examples/quickstart/quickstart.py
 
+.PHONY: add-modality
+add-modality: $(READY)  ## grow what make quickstart trained by one modality of each kind
+	FOURM=$(BIN)/fourm PYTHON=$(BIN)/python examples/add_modality/run.sh --check
+
 # One thread per worker: two workers on two cores otherwise run four threads each against the other.
 .PHONY: test
 test: $(READY)  ## run every test and doctest

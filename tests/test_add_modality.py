@@ -17,7 +17,7 @@ from fourm_runtime.checkpoints.grow import compare_schemas
 from fourm_runtime.checkpoints.store import load
 from fourm_runtime.cli.app import app
 from fourm_runtime.data.dataset import Dataset
-from fourm_runtime.data.raw_values import check_value
+from fourm_runtime.data.raw_values import checker_of
 from fourm_runtime.training.recipe import load_recipe
 from fourm_runtime.training.trainer import train
 from fourm_schema.load import load_schema, parse_schema
@@ -168,9 +168,10 @@ def test_every_measurement_of_every_digit_is_one_the_entries_admit(
     lines = [json.loads(line) for line in (tmp_path / "all.jsonl").read_text().splitlines()]
 
     assert len(lines) == 2 * 1437 + 360
-    for line in lines:
-        for name in KINDS:
-            check_value(schema.modalities[name], line[name], f"{line['id']}, {name}")
+    for name in KINDS:
+        check = checker_of(schema.modalities[name])
+        for line in lines:
+            check(line[name], f"{line['id']}, {name}")
 
 
 def test_notes_are_written_in_words_the_captions_have_taught(quickstart: Path) -> None:
@@ -202,10 +203,23 @@ def test_measurements_of_a_bar_and_a_ring_are_those_of_a_bar_and_a_ring() -> Non
     assert undeclared.note(bar) == "thin thin on thin thin, no ring"
 
 
-def test_the_script_says_what_it_needs(tmp_path: Path) -> None:
+def refused(*arguments: object) -> str:
+    """What the script says when it ends without having done anything."""
+    command = [str(FOLDER / "run.sh"), *map(str, arguments)]
     done = subprocess.run(
-        [FOLDER / "run.sh", "--from", tmp_path], capture_output=True, text=True, check=False
+        command, env=os.environ | {"FOURM": "false"}, capture_output=True, text=True, check=False
     )
+    assert done.returncode == 2, done.stdout
+    return done.stderr
 
-    assert done.returncode == 2
-    assert "holds no finished quickstart; run: make quickstart" in done.stderr
+
+def test_the_script_says_what_it_lacks_and_leaves_other_files_alone(quickstart: Path, tmp_path: Path) -> None:
+    """It starts afresh each time, which must never cost a user their files."""
+    (tmp_path / "edges").mkdir()
+    (tmp_path / "edges" / "thesis.txt").write_text("years of work")
+
+    assert "holds no finished quickstart; run: make quickstart" in refused("--from", tmp_path)
+    assert "holds something else than an earlier run" in refused("--from", quickstart, "--to", tmp_path)
+    assert (tmp_path / "edges" / "thesis.txt").exists()
+    assert "egdes: there is no" in refused("--from", quickstart, "--to", tmp_path, "egdes")
+    assert "--fast: is no option" in refused("--fast")

@@ -61,6 +61,17 @@ def test_three_steps_of_the_quickstart_write_figures_of_every_modality(
     assert "step 3 of 3" in done.stderr
 
 
+def test_what_its_schema_does_not_declare_lies_beside_the_datasets(
+    young: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    """A modality that is added later finds its values there, one line per sample."""
+    for name, count in (("train", 1437), ("held-out", 360)):
+        lines = (young[0] / "more" / f"{name}.jsonl").read_text().splitlines()
+        assert len({json.loads(line)["id"] for line in lines}) == count
+    declared = load_schema(ROOT / "modalities.yaml").modalities
+    assert not json.loads(lines[0]).keys() & declared.keys()
+
+
 def test_even_a_young_model_writes_only_valid_sets(
     young: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:

@@ -2,10 +2,11 @@
 # Adds one modality of each kind to the quickstart's schema, data and model, by lines of YAML alone.
 #
 #     examples/add_modality/run.sh [--from runs/quickstart] [--to runs/add-modality] [--steps 900]
-#                                  [--rate 6e-4] [--processes 2] [--check] [edges profile rows note ...]
+#                                  [--processes 2] [--check] [edges profile rows note ...]
 #
-# Each name is done by itself, on copies; names with + between, as in edges+note, are added together. --from
-# is what `make quickstart` wrote. --check ends with status 1 unless every modality beats its baseline.
+# Each name is a file beside this one, and is done by itself, on copies; names with + between, as in edges+note,
+# are added together. --from is what `make quickstart` wrote. --check ends with status 1 unless the held-out loss
+# of every modality is below 0.8 of its baseline. FOURM and PYTHON say how to start `fourm` and `python`.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -13,13 +14,12 @@ root=$(dirname "$(dirname "$here")")
 read -ra fourm <<< "${FOURM:-fourm}"
 read -ra python <<< "${PYTHON:-python}"
 
-from=runs/quickstart to=runs/add-modality steps=900 rate=6e-4 processes=2 check=() cases=()
+from=runs/quickstart to=runs/add-modality steps=900 processes=2 check=() cases=()
 while (($#)); do
     case $1 in
         --from) from=$2 && shift 2 ;;
         --to) to=$2 && shift 2 ;;
         --steps) steps=$2 && shift 2 ;;
-        --rate) rate=$2 && shift 2 ;;
         --processes) processes=$2 && shift 2 ;;
         --check) check=(--check) && shift ;;
         -*) echo "$1: is no option; look at the head of $0" >&2 && exit 2 ;;
@@ -32,33 +32,42 @@ if [[ ! -f $from/more/train.jsonl || ! -f $from/run/checkpoints/latest ]]; then
 fi
 
 add() {
-    local work=$to/$1 schema=$to/$1/modalities.yaml names entries=() modalities=() name split
-    IFS=+ read -ra names <<< "$1"
-    for name in "${names[@]}"; do
+    local work=$to/$1 schema=$to/$1/modalities.yaml together entries=() modalities=() name split
+    IFS=+ read -ra together <<< "$1"
+    for name in "${together[@]}"; do
+        if [[ ! -f $here/$name.yaml ]]; then
+            echo "$name: there is no $here/$name.yaml" >&2 && exit 2
+        fi
         entries+=("$here/$name.yaml") modalities+=(--modality "$name")
     done
+    if [[ -e $work && ! -f $schema ]]; then
+        echo "$work: holds something else than an earlier run; choose another --to" >&2 && exit 2
+    fi
     rm -rf "$work" && mkdir -p "$work"
+    cat "$root/modalities.yaml" "${entries[@]}" > "$schema"
     cp -r "$from/train.lance" "$from/held-out.lance" "$from/run" "$work"
 
-    cat "$root/modalities.yaml" "${entries[@]}" > "$schema"
     "${fourm[@]}" validate "$schema"
     for split in train held-out; do
         "${fourm[@]}" data add-modality "$work/$split.lance" --schema "$schema"
         "${fourm[@]}" data fill "$work/$split.lance" "$from/more/$split.jsonl" "${modalities[@]}"
         "${fourm[@]}" data encode "$work/$split.lance" --codecs "$from/codecs"
     done
-    # The cosine of the run that goes on has almost come to its end: --set holds the learning rate up.
-    local latest
+    # The learning rate of the finished run has fallen to nothing. To call all steps until now its warm-up lets
+    # it begin anew at its highest, from which it falls again over the new steps.
+    local latest ended
     latest=$(< "$work/run/checkpoints/latest")
+    ended=$((10#${latest#step-}))
     "${fourm[@]}" train "$root/examples/quickstart/train.yaml" --resume --extend \
         --schema "$schema" --data "$work/train.lance" --codecs "$from/codecs" --to "$work/run" \
-        --set "steps.total=$((10#${latest#step-} + steps))" --set "optimizer.min_lr=$rate" \
+        --set "steps.total=$((ended + steps))" --set "steps.warmup=$ended" \
         --device cpu --processes "$processes"
     "${fourm[@]}" evaluate "$work/run" --data "$work/held-out.lance" --device cpu --json \
         > "$work/evaluation.json"
 }
 
-for case in "${cases[@]}"; do
-    add "$case"
+for names in "${cases[@]}"; do
+    add "$names"
 done
-"${python[@]}" "$here/compare.py" "${check[@]}" "${cases[@]/#/$to/}"
+# An empty array counts as unset in the bash of macOS.
+"${python[@]}" "$here/compare.py" ${check[@]+"${check[@]}"} "${cases[@]/#/$to/}"

@@ -169,6 +169,8 @@ def test_rows_of_no_sample_can_be_left_out(tmp_path: Path) -> None:
 
     assert report.filled == (Filled("wind", 2, 0, 0),)
     assert report.strangers == ("2", "3", "4")
+    with pytest.raises(DataError, match=r"no row gives what is to be filled; got nothing of note"):
+        dataset.fill_rows([row(0, "land"), row(7, "note")], ["note"], skip_unknown=True)
     with pytest.raises(DataError, match=r"no row has the id of a sample; got 3 rows, the first with id '7'"):
         dataset.fill_rows([row(number, "note") for number in (7, 8, 9)], skip_unknown=True)
 

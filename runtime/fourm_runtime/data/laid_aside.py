@@ -25,7 +25,7 @@ class LaidAside:
         modalities: whose values are kept; those of others are neither kept nor checked.
 
     Attributes:
-        names: every modality of the schema that some row has as a key.
+        names: every modality of the schema that some row of a sample has as a key.
         strangers: ids of rows that were left out, as no sample has them.
     """
 
@@ -114,7 +114,6 @@ class LaidAside:
             what = "a row is a mapping {modality: value}"
             self._faults.append(Fault(place, what, got=type(row).__name__))
             return None
-        self.names.update(self._schema.modalities.keys() & row.keys())
         if not any_key:
             self._check_names(row, place)
         if row.get(ID) is None:
@@ -133,6 +132,7 @@ class LaidAside:
             self._faults.append(Fault(place, "has the id of an earlier row", mend="give each sample one row"))
             return None
         self._place[name] = len(self._place)
+        self.names.update(self._schema.modalities.keys() & row.keys())
         values: dict[str, Stored | None] = {}
         for modality, check in self._checks.items():
             value = row.get(modality)
