@@ -41,7 +41,7 @@ ALL = "+".join(KINDS)
 
 
 def with_entries(*names: str) -> Schema:
-    """What `cat modalities.yaml <name>.yaml ...` declares."""
+    """What `cat examples/quickstart/modalities.yaml <name>.yaml ...` declares."""
     return parse_schema(
         "".join(file.read_text() for file in (SCHEMA, *(FOLDER / f"{n}.yaml" for n in names)))
     )

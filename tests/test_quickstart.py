@@ -52,7 +52,7 @@ def test_three_steps_of_the_quickstart_write_figures_of_every_modality(
 
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    declared = load_schema(ROOT / "modalities.yaml").modalities
+    declared = load_schema(FOLDER / "modalities.yaml").modalities
     assert len(declared) >= 8
     assert {entry.kind for entry in declared.values()} == {"image", "vector", "set", "text"}
     assert {line["predicted"] for line in found["lines"]} == {*declared, "image"} - {"digit"}
@@ -68,7 +68,7 @@ def test_what_its_schema_does_not_declare_lies_beside_the_datasets(
     for name, count in (("train", 2 * 1437), ("held-out", 360)):
         lines = (young[0] / "more" / f"{name}.jsonl").read_text().splitlines()
         assert len({json.loads(line)["id"] for line in lines}) == count
-    declared = load_schema(ROOT / "modalities.yaml").modalities
+    declared = load_schema(FOLDER / "modalities.yaml").modalities
     assert not json.loads(lines[0]).keys() & declared.keys()
 
 

@@ -44,7 +44,7 @@ add() {
         echo "$work: holds something else than an earlier run; choose another --to" >&2 && exit 2
     fi
     rm -rf "$work" && mkdir -p "$work"
-    cat "$root/modalities.yaml" "${entries[@]}" > "$schema"
+    cat "$root/examples/quickstart/modalities.yaml" "${entries[@]}" > "$schema"
     cp -r "$from/train.lance" "$from/held-out.lance" "$from/run" "$work"
 
     "${fourm[@]}" validate "$schema"

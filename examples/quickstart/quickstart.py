@@ -40,7 +40,7 @@ from steering import steer
 from undeclared import write_undeclared
 
 HERE = Path(__file__).parent
-SCHEMA = HERE.parents[1] / "modalities.yaml"
+SCHEMA = HERE / "modalities.yaml"
 RECIPE = HERE / "train.yaml"
 CODES_FIT = FitRecipe(steps=1_000)
 

@@ -164,7 +164,7 @@ def test_a_vocabulary_size_that_no_codebook_has_is_refused_with_the_nearest() ->
 
     assert (
         "modalities.normals.vocab_size: is the size of no codebook of 'vit-fsq'; got 4096; the nearest is "
-        "4375; there are 40, 64, 240, 512, 1000, 2560, 4375, 15360, 64000" in str(caught.value)
+        "there are 40, 64, 240, 512, 1000, 1024, 2560, 4096, 4375, 8192, 15360, 16384, 64000" in str(caught.value)
     )
 
 
