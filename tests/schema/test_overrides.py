@@ -30,7 +30,8 @@ RECIPE = "datasets: {photos.lance: 1}\n"
 def test_an_override_sets_a_value_read_as_yaml(root: Path) -> None:
     """The same words mean the same in the file and on the command line."""
     schema = load_schema(
-        root / "examples/quickstart/modalities.yaml", ["modalities.digit.shown=[tokens]", "modalities.digit.role=input"]
+        root / "examples/quickstart/modalities.yaml",
+        ["modalities.digit.shown=[tokens]", "modalities.digit.role=input"],
     )
     digit = schema.modalities["digit"]
 

@@ -157,14 +157,15 @@ def test_a_learned_image_stream_has_one_token_per_patch_and_a_codebook_that_exis
 
 
 def test_a_vocabulary_size_that_no_codebook_has_is_refused_with_the_nearest() -> None:
-    image = "kind: image, size: 8, patch: 4, cell: {type: direction}, vocab_size: 4096"
+    image = "kind: image, size: 8, patch: 4, cell: {type: direction}, vocab_size: 4100"
 
     with pytest.raises(SchemaError) as caught:
         schema_of(normals=image)
 
     assert (
-        "modalities.normals.vocab_size: is the size of no codebook of 'vit-fsq'; got 4096; the nearest is "
-        "there are 40, 64, 240, 512, 1000, 1024, 2560, 4096, 4375, 8192, 15360, 16384, 64000" in str(caught.value)
+        "modalities.normals.vocab_size: is the size of no codebook of 'vit-fsq'; got 4100; the nearest is "
+        "4096; there are 40, 64, 240, 512, 1000, 1024, 2560, 4096, 4375, 8192, 15360, 16384, 64000"
+        in str(caught.value)
     )
 
 

@@ -140,13 +140,42 @@ def fill(
     with bars() as move:
         report = opened.fill_rows(counted(rows, "samples"), modalities, skip_unknown, progress=move)
     for one in report.filled:
-        before = f", {one.before:,} were filled before" if one.before else ""
-        print(f"{dataset}, {one.modality}: {one.given:,} samples filled, {one.absent:,} absent{before}")
+        print_filled(dataset, one.modality, one.given, one.absent, one.before)
     if report.kept:
         print(f"{dataset}: {', '.join(report.kept)} had been filled before, and stay as they are")
     if report.strangers:
         shown = ", ".join(map(repr, report.strangers[:3])) + (", ..." if len(report.strangers) > 3 else "")
         print(f"{file}: {len(report.strangers):,} samples are not in the dataset and were left out: {shown}")
+
+
+@group.command()
+def derive(
+    dataset: DatasetPath,
+    modalities: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--modality",
+            metavar="NAME",
+            help="A modality to compute; repeat it for more. Default: all with `derive` that lack values.",
+        ),
+    ] = None,
+) -> None:
+    """Compute modalities that were added later and that the schema derives from others.
+
+    Samples get theirs when they are imported, unless the file gives them. A run that was killed goes on
+    where it was.
+
+    Example:
+        fourm data derive photos.lance --modality canny_edges
+    """
+    from fourm_runtime.cli.progress import bars
+    from fourm_runtime.data.dataset import Dataset
+
+    opened = Dataset.open(dataset)
+    with bars() as move:
+        done = opened.derive(modalities, progress=move)
+    for one in done:
+        print_filled(dataset, one.modality, one.given, one.absent, one.before)
 
 
 @group.command()
@@ -259,6 +288,12 @@ def show(
         show_json({"page": str(to), "samples": [sample_record(sample) for sample in samples]})
     else:
         print(f"{to}: {len(samples)} of {opened.rows:,} samples, {len(opened.schema.modalities)} modalities")
+
+
+def print_filled(dataset: Path, modality: str, given: int, absent: int, before: int) -> None:
+    """Say what a modality got."""
+    earlier = f", {before:,} were filled before" if before else ""
+    print(f"{dataset}, {modality}: {given:,} samples filled, {absent:,} absent{earlier}")
 
 
 def sorted_items(counts: Mapping[str, int]) -> list[tuple[str, int]]:

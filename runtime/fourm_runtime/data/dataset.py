@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from fourm_codecs.base import StoredCodec
 from fourm_runtime.data import store
+from fourm_runtime.data.deriving import derive_columns
 from fourm_runtime.data.encoding import (
     Progress,
     StreamStatus,
@@ -21,7 +22,7 @@ from fourm_runtime.data.encoding import (
     stale_error,
     status_of,
 )
-from fourm_runtime.data.filling import FillReport, fill_rows, fill_values, unfilled
+from fourm_runtime.data.filling import Filled, FillReport, fill_rows, fill_values, unfilled
 from fourm_runtime.data.layout import (
     entry_metadata,
     raw_bytes,
@@ -249,6 +250,26 @@ class Dataset:
         report = fill_rows(self._path, rows, modalities, skip_unknown, progress)
         self._move(store.open_version(self._path))
         return report
+
+    def derive(
+        self, modalities: Sequence[str] | None = None, progress: Progress | None = None
+    ) -> tuple[Filled, ...]:
+        """Compute derived modalities that were added later from the columns that they name.
+
+        What samples are stored with is computed then; this is for modalities that a schema derives anew.
+
+        Args:
+            modalities: which; None takes all that were never given values.
+            progress: called with (modality, samples done, samples in all).
+
+        Raises:
+            DataError: if one is not derived, has values already, or cannot be computed. Fragments finished
+                before stay filled; a killed call goes on where it was.
+            MissingExtraError: if the libraries that a computation needs are not installed.
+        """
+        done = derive_columns(self._path, modalities, progress)
+        self._move(store.open_version(self._path))
+        return done
 
     def encode(
         self,

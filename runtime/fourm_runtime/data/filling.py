@@ -22,8 +22,8 @@ from fourm_schema.schema import Schema
 
 _SCAN_ROWS = 512
 
-Columns = Callable[[Sequence[str]], pa.Array]
-"""Ids of samples -> their values as the modality is stored, null where there is none."""
+Columns = Callable[[pa.RecordBatch], pa.Array]
+"""Rows of a dataset -> their values as the modality is stored, null where there is none."""
 
 
 @attrs.frozen
@@ -110,7 +110,8 @@ def fill_values(
     """Give one modality its raw values from a function of the samples' ids; see `Dataset.fill`."""
     check, kind = checker_of(entry), raw_type(entry)
 
-    def columns(ids: Sequence[str]) -> pa.Array:
+    def columns(rows: pa.RecordBatch) -> pa.Array:
+        ids = rows.column(ID).to_pylist()
         checked, faults = list[Stored | None](), list[Fault]()
         for name, value in zip(ids, values(ids), strict=True):
             try:
@@ -124,14 +125,23 @@ def fill_values(
     fill_fragments(path, modality, columns)
 
 
-def fill_fragments(path: Path, modality: str, columns: Columns, progress: Progress | None = None) -> int:
+def fill_fragments(
+    path: Path,
+    modality: str,
+    columns: Columns,
+    progress: Progress | None = None,
+    read: Sequence[str] = (),
+    batch_rows: int = _SCAN_ROWS,
+) -> int:
     """Write one modality's values into every fragment that has none.
 
     Args:
         path: the dataset's directory.
         modality: its name; the dataset has its column.
-        columns: called with the ids of a few hundred samples at a time.
+        columns: called with some rows at a time.
         progress: called with (modality, samples done, samples in all).
+        read: columns of the rows besides their ids.
+        batch_rows: how many rows at a time.
 
     Returns:
         how many samples stand in fragments that had values, and were passed over.
@@ -147,8 +157,8 @@ def fill_fragments(path: Path, modality: str, columns: Columns, progress: Progre
     for fragment in lacking:
         store.require_no_deletions(fragment)
         parts = []
-        for batch in fragment.to_batches(columns=[ID], batch_size=_SCAN_ROWS):
-            parts.append(columns(batch.column(ID).to_pylist()))
+        for batch in fragment.to_batches(columns=[ID, *read], batch_size=batch_rows):
+            parts.append(columns(batch))
             done += len(batch)
             if progress is not None:
                 progress(modality, done, total)
@@ -160,9 +170,9 @@ def fill_fragments(path: Path, modality: str, columns: Columns, progress: Progre
 def _fill(path: Path, modality: str, aside: LaidAside, progress: Progress | None) -> Filled:
     given = absent = 0
 
-    def columns(ids: Sequence[str]) -> pa.Array:
+    def columns(rows: pa.RecordBatch) -> pa.Array:
         nonlocal given, absent
-        column = aside.column(modality, ids)
+        column = aside.column(modality, rows.column(ID).to_pylist())
         absent += column.null_count
         given += len(column) - column.null_count
         return column

@@ -1,9 +1,10 @@
 """Rows of samples: gathered, checked as a whole, and laid out as Arrow record batches.
 
 A row is a mapping {modality: value}; None or a missing key means that the sample lacks the modality, and
-the key `id` names the sample.
+the key `id` names the sample. A modality with `derive` whose key is missing is computed.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
@@ -13,6 +14,7 @@ import pyarrow as pa
 from fourm_runtime.data.columns import write_fixed
 from fourm_runtime.data.layout import ID, raw_bytes, raw_type, table_schema
 from fourm_runtime.data.raw_values import Stored, checker_of
+from fourm_runtime.derive.registry import computations
 from fourm_schema.errors import DataError, Fault, nearest
 from fourm_schema.modality import Modality
 from fourm_schema.schema import Schema
@@ -59,12 +61,16 @@ class Checker:
     Args:
         schema: what a row may hold.
         first_sample: number of the first row; later rows count on.
+
+    Raises:
+        DataError: if a modality cannot be derived as the schema says.
     """
 
     def __init__(self, schema: Schema, first_sample: int = 0) -> None:
         self._schema = schema
         self._table = table_schema(schema)
         self._checks = {name: checker_of(modality) for name, modality in schema.modalities.items()}
+        self._computations = computations(schema)
         self._next = first_sample
         self._index = 0
         self.faults: list[Fault] = []
@@ -143,11 +149,28 @@ class Checker:
                 stored[name] = self._checks[name](value, f"{place}, {name}")
             except DataError as error:
                 self.faults.extend(error.faults)
+        self._derive(row, stored, place)
         if all(row.get(name) is None for name in known) and set(row) <= {ID, *known}:
             self.faults.append(
                 Fault(place, "gives no modality at all", mend=f"give at least one of: {', '.join(known)}")
             )
         return stored
+
+    def _derive(self, row: Row, stored: dict[str, Stored | None], place: str) -> None:
+        """Compute what the row does not speak of."""
+        for name, compute in self._computations.items():
+            declared = self._schema.modalities[name].derive
+            assert declared is not None, "only derived modalities have a computation"
+            given = stored.get(declared.from_)
+            if name in row or given is None:
+                continue
+            value = compute(json.loads(given) if isinstance(given, str) else given)
+            if value is None:
+                continue
+            try:
+                stored[name] = self._checks[name](value, f"{place}, {name}, derived by {declared.by}")
+            except DataError as error:
+                self.faults.extend(error.faults)
 
     def _batch(self, chunk: list[dict[str, Stored | None]]) -> pa.RecordBatch:
         first = self._next + self._index - len(chunk)
