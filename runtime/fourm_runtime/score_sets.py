@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fourm_codecs.scale import Scale
-from fourm_codecs.set_values import BoxForm
 from fourm_schema.modality import Set
 from fourm_schema.set_fields import AngleField, AnyField, BoxField, NumberField, PointField, VectorField
 
@@ -153,8 +151,7 @@ def _places(field: Counted, value: object) -> Float64:
 
 def _corners(field: BoxField, value: object) -> Float64:
     """x0, y0, x1, y1."""
-    box = np.asarray(value, np.float64).tolist()
-    return np.array(BoxForm(Scale(field.range), field.convention).corners(box))
+    return np.array(field.corners(np.asarray(value, np.float64).tolist()))
 
 
 def _overlap(one: Float64, other: Float64) -> float:
