@@ -22,6 +22,7 @@ from fourm_codecs.set_items import is_record, listed_records
 from fourm_codecs.set_reading import Damage, Reading, Span
 from fourm_codecs.set_values import CategoryForm, Form
 from fourm_codecs.symbols_4m import Cursor, Unreadable
+from fourm_codecs.tokenizer_file import TokenizerFile
 from fourm_codecs.words_4m import Words
 from fourm_schema.errors import CodecError, Fault
 from fourm_schema.modality import Dialect, Modality, Set
@@ -37,12 +38,12 @@ class RecordTextCodec:
     Attributes:
         modality: whose values it takes.
         entry: the declared set.
-        content: of the tokenizer file.
+        file: the tokenizer file.
     """
 
     modality: str
     entry: Set
-    content: bytes = attrs.field(repr=False)
+    file: TokenizerFile
     name: str = attrs.field(default="grammar-4m", init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -58,17 +59,14 @@ class RecordTextCodec:
         if not isinstance(entry, Set) or entry.dialect is None:
             got = f"kind {entry.kind!r}" + (" without a dialect" if isinstance(entry, Set) else "")
             raise CodecError(modality, "a grammar of 4M is for sets in its words", got=got)
-        content = parts.tensors.get("tokenizer")
-        if content is None:
-            raise CodecError(modality, "its tokenizer file is missing", mend="import the model with it again")
-        return cls(modality, entry, np.asarray(content, np.uint8).tobytes())
+        return cls(modality, entry, TokenizerFile.of_parts(modality, parts))
 
     @cached_property
     def words(self) -> Words:
         """What its tokenizer makes of the words."""
         label = self._fields.get("label")
         classes = label.names if isinstance(label, CategoryForm) else ()
-        return Words(self.modality, self.content, self._form.keywords, classes)
+        return Words(self.file, self._form.keywords, classes)
 
     @property
     def automaton(self) -> TextGrammar:
@@ -102,7 +100,7 @@ class RecordTextCodec:
 
     @property
     def vocab_size(self) -> int:
-        return self.words.size
+        return self.file.size
 
     @property
     def token_shape(self) -> None:
@@ -116,7 +114,7 @@ class RecordTextCodec:
             for name, field in self.entry.fields.items()
         ]
         text = json.dumps([self.words.classes, fields], sort_keys=True, separators=(",", ":"))
-        tensors = {"tokenizer": self.content, "grammar": text.encode()}
+        tensors = {"tokenizer": self.file.content, "grammar": text.encode()}
         return Parts(tensors={name: np.frombuffer(held, np.uint8) for name, held in tensors.items()})
 
     @property
@@ -168,7 +166,7 @@ class RecordTextCodec:
 
     @property
     def _end(self) -> int:
-        return self.words.special.end
+        return self.file.special.end
 
     def _chunks(
         self, values: Sequence[object] | Array, rng: np.random.Generator | None
