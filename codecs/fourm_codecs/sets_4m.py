@@ -19,6 +19,7 @@ from fourm_codecs.grammar_4m import TextGrammar
 from fourm_codecs.order_4m import RecordOrder
 from fourm_codecs.set_faults import raise_faults
 from fourm_codecs.set_items import is_record, listed_records
+from fourm_codecs.set_promise import records_apart, said_bounds, said_order
 from fourm_codecs.set_reading import Damage, Reading, Span
 from fourm_codecs.set_values import CategoryForm, Form
 from fourm_codecs.symbols_4m import Cursor, Unreadable
@@ -329,11 +330,7 @@ class BoundedWords:
     keeps_ids: bool = attrs.field(default=True, init=False)
 
     def describe(self) -> str:
-        fields = self.codec._fields
-        bounds = [f"{name} {form.promise()}" for name, form in fields.items() if form.promise()]
-        near = f", off by at most: {', '.join(bounds)}" if bounds else " as they are"
-        order = {"given": "", "random": ", whatever their order"}.get(self.codec.entry.order)
-        order = f", sorted by {self.codec.entry.order}" if order is None else order
+        order, near = said_order(self.codec.entry.order), said_bounds(self.codec._fields, "off by at most")
         return f"decoding gives back the records that 4M's words can say{order}{near}"
 
     def check(self, value: object, decoded: object) -> list[str]:
@@ -343,17 +340,6 @@ class BoundedWords:
         back = self.codec.written(decoded, self.codec.modality, faults)
         if faults:
             return [f"it came back as no value of this set: {faults[0]}"]
-        if len(given) != len(back):
-            return [f"{len(given)} records came back as {len(back)}"]
-        return [
-            f"item {number}, field {name!r}: {fault}"
-            for number, ((codes, record), (_, other)) in enumerate(zip(given, back, strict=True))
-            for name, form in self.codec._fields.items()
-            if (fault := _apart(form, record.get(name) if name in codes else None, other.get(name)))
-        ]
-
-
-def _apart(form: Form, value: object, back: object) -> str:
-    if value is None or back is None:
-        return "" if value is back else f"{value!r} came back as {back!r}"
-    return form.apart(value, back)
+        # What has no codes was left out, as what a text has no room for.
+        written = [{name: record.get(name) for name in codes} for codes, record in given]
+        return records_apart(self.codec._fields, written, [other for _, other in back])
