@@ -203,7 +203,7 @@ def test_without_a_draw_there_is_nothing_to_show() -> None:
     page = read_blocks(picture_masks(draws, []))
 
     assert draws == []
-    assert not [value for _, name, value in page.attributes if name == "aria-label"]
+    assert not [value for tag, name, value in page.attributes if (tag, name) == ("svg", "aria-label")]
 
 
 @pytest.mark.parametrize("weight", [1.0, 3.0])
