@@ -40,11 +40,11 @@ def field_errors(entry: Set, predicted: Sequence[object], true: Sequence[object]
     Returns:
         Field -> of numbers, the mean distance in bins; of classes and texts, the share that is wrong. Samples
         count in which the true record has the field. One that the prediction lacks is all wrong: as many
-        bins off as there are.
+        bins off as there are. Of more true records, which `out_of_range: clip` admits, the first counts.
     """
     errors: dict[str, list[float]] = {name: [] for name in entry.fields}
     for guess, truth in zip(predicted, true, strict=True):
-        for record in listed(truth):
+        for record in listed(truth)[:1]:
             found = next(iter(listed(guess)), {})
             for name, field in entry.fields.items():
                 if (value := record.get(name)) is not None:
@@ -145,6 +145,8 @@ def _places(field: Counted, value: object) -> Float64:
     assert field.range is not None, "a number has a range or edges"
     low, high = field.range
     if isinstance(field, NumberField) and field.scale == "log":
+        # As with edges, what `clip` admits beyond the ends lies at them: no logarithm holds 0.
+        numbers = np.clip(numbers, low, high)
         return np.asarray(np.log(numbers / low) / np.log(high / low) * field.bins)
     return (numbers - low) / (high - low) * field.bins
 
