@@ -4,6 +4,7 @@ A set is written as a token sequence under a grammar; each field says how many t
 it (`token_count`).
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -120,6 +121,36 @@ class BoxField(SetField):
     @property
     def token_count(self) -> int:
         return 4
+
+    def corners(self, box: Sequence[float]) -> tuple[float, float, float, float]:
+        """x0, y0, x1, y1 of a raw box.
+
+        >>> BoxField(type="box", convention="cxcywh").corners([5.0, 5.0, 2.0, 4.0])
+        (4.0, 3.0, 6.0, 7.0)
+        """
+        x, y, w, h = box
+        match self.convention:
+            case "xyxy":
+                return x, y, w, h
+            case "xywh":
+                return x, y, x + w, y + h
+            case "cxcywh":
+                return x - w / 2, y - h / 2, x + w / 2, y + h / 2
+
+    def of_corners(self, corners: Sequence[float]) -> list[float]:
+        """The raw box with these corners x0, y0, x1, y1.
+
+        >>> BoxField(type="box", convention="cxcywh").of_corners([4.0, 3.0, 6.0, 7.0])
+        [5.0, 5.0, 2.0, 4.0]
+        """
+        x0, y0, x1, y1 = corners
+        match self.convention:
+            case "xyxy":
+                return [x0, y0, x1, y1]
+            case "xywh":
+                return [x0, y0, x1 - x0, y1 - y0]
+            case "cxcywh":
+                return [x0 + (x1 - x0) / 2, y0 + (y1 - y0) / 2, x1 - x0, y1 - y0]
 
 
 class VectorField(SetField):

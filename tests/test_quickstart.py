@@ -20,6 +20,7 @@ FOLDER = ROOT / "examples" / "quickstart"
 sys.path.insert(0, str(FOLDER))  # as python does for a script
 
 import digits  # noqa: E402
+import evaluation  # noqa: E402
 import measures  # noqa: E402
 
 
@@ -152,6 +153,20 @@ def test_a_caption_names_one_digit_or_none() -> None:
     assert digits.digit_in("a thin seven, leaning left") == 7
     assert digits.digit_in("a handwritten") is None
     assert digits.digit_in("one or two") is None
+
+
+def test_a_plain_caption_names_its_digit_and_nothing_else() -> None:
+    """A drawing asked for by it is free in everything else; every wording has its turn."""
+    asked = [digits.plain_caption(3, draw) for draw in range(4)]
+
+    assert asked == ["the digit three", "a handwritten three"] * 2
+    assert set(asked) <= set(digits.captions(bar(), 3))
+
+
+def test_a_blind_guess_of_digits_says_the_commonest() -> None:
+    """The figure beside the model's is that of the best guess, not of a fair die."""
+    assert evaluation.commonest_share(np.array([1, 7, 7, 7])) == "75.0 %"
+    assert evaluation.commonest_share(np.repeat(np.arange(10), 20)) == "10.0 %"
 
 
 def test_the_split_keeps_the_share_of_every_digit_and_no_digit_is_on_both_sides() -> None:

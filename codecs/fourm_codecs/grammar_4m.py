@@ -288,7 +288,7 @@ class TextGrammar:
 
     def __init__(self, form: RecordForm, words: Words, max_items: int) -> None:
         self._rules, self._max_items = _rules(form, words, max_items), max_items
-        self.special, self.vocab_size = words.special, words.size
+        self.special, self.vocab_size = words.file.special, words.file.size
         self.start = State(0, 0, 0)
 
     def step(self, state: State, identity: int) -> State | None:

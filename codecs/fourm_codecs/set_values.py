@@ -7,7 +7,7 @@ value again; how places become ids is the grammar's matter.
 import difflib
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal, Protocol, TypeVar, cast
+from typing import Protocol, TypeVar, cast
 
 import attrs
 import numpy as np
@@ -182,51 +182,33 @@ class BoxForm:
 
     Attributes:
         scale: of each coordinate.
-        convention: what the four numbers of a raw box are.
+        field: knows what the four numbers of a raw box are.
     """
 
     scale: Scale
-    convention: Literal["xyxy", "xywh", "cxcywh"]
+    field: BoxField
 
     def read(self, value: object, where: str) -> list[int]:
-        x0, y0, x1, y1 = corners = self.corners(numbers_of(value, 4, where))
+        x0, y0, x1, y1 = corners = self.field.corners(numbers_of(value, 4, where))
         faults = []
         for low, high, axis, size in ((x0, x1, "x", "width"), (y0, y1, "y", "height")):
             if low > high:
-                corners_given = self.convention == "xyxy"
+                corners_given = self.field.convention == "xyxy"
                 what = f"{axis}0 is at most {axis}1" if corners_given else f"its {size} is 0 or more"
                 got = f"{show(low)} and {show(high)}" if corners_given else show(high - low)
-                faults.append(Fault(where, what, got, f"this field's boxes are {self.convention}"))
+                faults.append(Fault(where, what, got, f"this field's boxes are {self.field.convention}"))
         raise_faults(where, faults)
         return _places(self.scale, corners, [f"{where} {name}" for name in CORNERS])
 
     def write(self, places: Sequence[int]) -> list[float]:
-        x0, y0, x1, y1 = (self.scale.middle(place) for place in places)
-        match self.convention:
-            case "xyxy":
-                return [x0, y0, x1, y1]
-            case "xywh":
-                return [x0, y0, x1 - x0, y1 - y0]
-            case "cxcywh":
-                return [x0 + (x1 - x0) / 2, y0 + (y1 - y0) / 2, x1 - x0, y1 - y0]
+        return self.field.of_corners([self.scale.middle(place) for place in places])
 
     def promise(self) -> str:
         return f"{self.scale.promise()} per corner"
 
     def apart(self, value: object, back: object) -> str:
-        given, got = self.corners(numbers_of(value, 4, "")), self.corners(numbers_of(back, 4, ""))
+        given, got = (self.field.corners(numbers_of(box, 4, "")) for box in (value, back))
         return _all_apart(self.scale, CORNERS, given, got)
-
-    def corners(self, box: Sequence[float]) -> tuple[float, float, float, float]:
-        """x0, y0, x1, y1 of a raw box."""
-        x, y, w, h = box
-        match self.convention:
-            case "xyxy":
-                return x, y, w, h
-            case "xywh":
-                return x, y, x + w, y + h
-            case "cxcywh":
-                return x - w / 2, y - h / 2, x + w / 2, y + h / 2
 
 
 @attrs.frozen
@@ -291,7 +273,7 @@ def form_of(name: str, field: AnyField, vocabulary: WordVocabulary | None, clip:
         case CategoryField():
             return CategoryForm(field.names, isinstance(field.classes, int))
         case BoxField():
-            return BoxForm(Scale.of_range(*field.range, field.bins, here, clip), field.convention)
+            return BoxForm(Scale.of_range(*field.range, field.bins, here, clip), field)
     if field.type == "mask":
         raise CodecError(
             here,

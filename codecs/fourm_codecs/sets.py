@@ -18,6 +18,7 @@ from fourm_codecs.grammar import NATIVE, Automaton, Dialect, Fixed, Production
 from fourm_codecs.set_faults import raise_faults
 from fourm_codecs.set_items import is_record, listed_records
 from fourm_codecs.set_order import Item, ItemOrder
+from fourm_codecs.set_promise import records_apart, said_bounds, said_order
 from fourm_codecs.set_reading import Damage, Reading, find_items
 from fourm_codecs.set_values import UNKNOWN_WORD, BoxForm, Form, NumbersForm, TextForm, form_of
 from fourm_codecs.vocabulary import WordVocabulary
@@ -250,12 +251,9 @@ class BoundedFields:
 
     def describe(self) -> str:
         forms = self.codec._forms
-        bounds = [f"{name} {form.promise()}" for name, form in forms.items() if form.promise()]
-        near = f", off by at most half a bin: {', '.join(bounds)}" if bounds else " as they are"
-        exact = [name for name, form in forms.items() if not form.promise()] if bounds else []
-        rest = f"; {', '.join(exact)} as encoded" if exact else ""
-        orders = {"given": "", "random": ", whatever their order"}
-        order = orders.get(self.codec.entry.order, f", sorted by {self.codec.entry.order}")
+        order, near = said_order(self.codec.entry.order), said_bounds(forms, "off by at most half a bin")
+        exact = [name for name, form in forms.items() if not form.promise()]
+        rest = f"; {', '.join(exact)} as encoded" if 0 < len(exact) < len(forms) else ""
         return f"decoding gives back the records{order}{near}{rest}"
 
     def check(self, value: object, decoded: object) -> list[str]:
@@ -269,15 +267,7 @@ class BoundedFields:
                 return [f"it came back as no value of this set: {faults[0]}"]
             records = cast("list[Record]", [given] if isinstance(given, Mapping) else given)
             found.append([records[number] for number in numbers])
-        if len(found[0]) != len(found[1]):
-            return [f"{len(found[0])} records came back as {len(found[1])}"]
-        apart = [
-            f"item {number}, field {name!r}: {fault}"
-            for number, (record, back) in enumerate(zip(*found, strict=True))
-            for name, form in self.codec._forms.items()
-            if (fault := _apart(form, record.get(name), back.get(name)))
-        ]
-        return apart or self._disorder(numbers)
+        return records_apart(self.codec._forms, *found) or self._disorder(numbers)
 
     def _disorder(self, numbers: list[int]) -> list[str]:
         """Whether decoded records, to be written in the order of their numbers, stand in another."""
@@ -286,12 +276,6 @@ class BoundedFields:
             return []
         place, order = moved[0], self.codec.entry.order
         return [f"came back out of order: by {order}, item {numbers[place]} belongs where item {place} is"]
-
-
-def _apart(form: Form, value: object, back: object) -> str:
-    if value is None or back is None:
-        return "" if value is back else f"{value!r} came back as {back!r}"
-    return form.apart(value, back)
 
 
 def _ids_of(production: Production, places: Sequence[int]) -> tuple[int, ...]:

@@ -19,9 +19,11 @@ from fourm_codecs.grammar_4m import TextGrammar
 from fourm_codecs.order_4m import RecordOrder
 from fourm_codecs.set_faults import raise_faults
 from fourm_codecs.set_items import is_record, listed_records
+from fourm_codecs.set_promise import records_apart, said_bounds, said_order
 from fourm_codecs.set_reading import Damage, Reading, Span
 from fourm_codecs.set_values import CategoryForm, Form
 from fourm_codecs.symbols_4m import Cursor, Unreadable
+from fourm_codecs.tokenizer_file import TokenizerFile
 from fourm_codecs.words_4m import Words
 from fourm_schema.errors import CodecError, Fault
 from fourm_schema.modality import Dialect, Modality, Set
@@ -37,12 +39,12 @@ class RecordTextCodec:
     Attributes:
         modality: whose values it takes.
         entry: the declared set.
-        content: of the tokenizer file.
+        file: the tokenizer file.
     """
 
     modality: str
     entry: Set
-    content: bytes = attrs.field(repr=False)
+    file: TokenizerFile
     name: str = attrs.field(default="grammar-4m", init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -58,17 +60,14 @@ class RecordTextCodec:
         if not isinstance(entry, Set) or entry.dialect is None:
             got = f"kind {entry.kind!r}" + (" without a dialect" if isinstance(entry, Set) else "")
             raise CodecError(modality, "a grammar of 4M is for sets in its words", got=got)
-        content = parts.tensors.get("tokenizer")
-        if content is None:
-            raise CodecError(modality, "its tokenizer file is missing", mend="import the model with it again")
-        return cls(modality, entry, np.asarray(content, np.uint8).tobytes())
+        return cls(modality, entry, TokenizerFile.of_parts(modality, parts))
 
     @cached_property
     def words(self) -> Words:
         """What its tokenizer makes of the words."""
         label = self._fields.get("label")
         classes = label.names if isinstance(label, CategoryForm) else ()
-        return Words(self.modality, self.content, self._form.keywords, classes)
+        return Words(self.file, self._form.keywords, classes)
 
     @property
     def automaton(self) -> TextGrammar:
@@ -102,7 +101,7 @@ class RecordTextCodec:
 
     @property
     def vocab_size(self) -> int:
-        return self.words.size
+        return self.file.size
 
     @property
     def token_shape(self) -> None:
@@ -116,7 +115,7 @@ class RecordTextCodec:
             for name, field in self.entry.fields.items()
         ]
         text = json.dumps([self.words.classes, fields], sort_keys=True, separators=(",", ":"))
-        tensors = {"tokenizer": self.content, "grammar": text.encode()}
+        tensors = {"tokenizer": self.file.content, "grammar": text.encode()}
         return Parts(tensors={name: np.frombuffer(held, np.uint8) for name, held in tensors.items()})
 
     @property
@@ -168,7 +167,7 @@ class RecordTextCodec:
 
     @property
     def _end(self) -> int:
-        return self.words.special.end
+        return self.file.special.end
 
     def _chunks(
         self, values: Sequence[object] | Array, rng: np.random.Generator | None
@@ -331,11 +330,7 @@ class BoundedWords:
     keeps_ids: bool = attrs.field(default=True, init=False)
 
     def describe(self) -> str:
-        fields = self.codec._fields
-        bounds = [f"{name} {form.promise()}" for name, form in fields.items() if form.promise()]
-        near = f", off by at most: {', '.join(bounds)}" if bounds else " as they are"
-        order = {"given": "", "random": ", whatever their order"}.get(self.codec.entry.order)
-        order = f", sorted by {self.codec.entry.order}" if order is None else order
+        order, near = said_order(self.codec.entry.order), said_bounds(self.codec._fields, "off by at most")
         return f"decoding gives back the records that 4M's words can say{order}{near}"
 
     def check(self, value: object, decoded: object) -> list[str]:
@@ -345,17 +340,6 @@ class BoundedWords:
         back = self.codec.written(decoded, self.codec.modality, faults)
         if faults:
             return [f"it came back as no value of this set: {faults[0]}"]
-        if len(given) != len(back):
-            return [f"{len(given)} records came back as {len(back)}"]
-        return [
-            f"item {number}, field {name!r}: {fault}"
-            for number, ((codes, record), (_, other)) in enumerate(zip(given, back, strict=True))
-            for name, form in self.codec._fields.items()
-            if (fault := _apart(form, record.get(name) if name in codes else None, other.get(name)))
-        ]
-
-
-def _apart(form: Form, value: object, back: object) -> str:
-    if value is None or back is None:
-        return "" if value is back else f"{value!r} came back as {back!r}"
-    return form.apart(value, back)
+        # What has no codes was left out, as what a text has no room for.
+        written = [{name: record.get(name) for name in codes} for codes, record in given]
+        return records_apart(self.codec._fields, written, [other for _, other in back])

@@ -139,7 +139,9 @@ def _field(name: str, field: AnyField, clip: bool) -> st.SearchStrategy[object]:
             return st.lists(number, min_size=field.token_count, max_size=field.token_count)
         case BoxField():
             side = st.tuples(_binned(_edges(field), clip), _binned(_edges(field), clip)).map(sorted)
-            return st.tuples(side, side).map(lambda drawn: _box(field, *drawn))
+            return st.tuples(side, side).map(
+                lambda sides: field.of_corners([side[end] for end in (0, 1) for side in sides])
+            )
         case TextField():
             return _texts(2 * field.max_tokens if clip else field.max_tokens)
     raise CodecError(f"field {name!r}", "mask fields cannot be encoded in this version")
@@ -165,17 +167,6 @@ def _binned(edges: tuple[float, ...], clip: bool) -> st.SearchStrategy[float]:
 
 def _just_below(number: float) -> float:
     return math.nextafter(number, -math.inf)
-
-
-def _box(field: BoxField, x: list[float], y: list[float]) -> list[float]:
-    size = [x[1] - x[0], y[1] - y[0]]
-    match field.convention:
-        case "xyxy":
-            return [x[0], y[0], x[1], y[1]]
-        case "xywh":
-            return [x[0], y[0], *size]
-        case "cxcywh":
-            return [x[0] + size[0] / 2, y[0] + size[1] / 2, *size]
 
 
 def _within(low: float, high: float) -> st.SearchStrategy[float]:

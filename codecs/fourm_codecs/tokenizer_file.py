@@ -25,50 +25,94 @@ _SENTINEL = re.compile(r"\[S_(\d+)\]")
 _NAMED = ("[PAD]", "[UNK]", "[SOS]", "[EOS]")
 
 
+@attrs.define(slots=False, frozen=True)
+class TokenizerFile:
+    """A tokenizer with the special tokens of 4M.
+
+    Attributes:
+        content: of the file.
+        where: whose it is; errors start with it.
+    """
+
+    content: bytes = attrs.field(repr=False)
+    where: str
+
+    @classmethod
+    def of_parts(cls, modality: str, parts: Parts) -> Self:
+        """The file that a codec is built from: the bytes of the tensor `tokenizer`.
+
+        Raises:
+            CodecError: if it is missing, no tokenizer, or without the special tokens.
+        """
+        content = parts.tensors.get("tokenizer")
+        if content is None:
+            raise CodecError(modality, "its tokenizer file is missing", mend="import the model with it again")
+        return cls(np.asarray(content, np.uint8).tobytes(), modality).checked()
+
+    def checked(self) -> Self:
+        """Itself.
+
+        Raises:
+            CodecError: if the content is no tokenizer, or lacks special tokens.
+        """
+        size, special = self._layout
+        assert special.size <= size, "sentinels are ids"
+        return self
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of the content.
+
+        Raises:
+            CodecError: if it is none.
+        """
+        try:
+            return Tokenizer.from_str(self.content.decode("utf-8"))
+        except Exception as fault:  # tokenizers raises bare Exception for what it cannot parse
+            reason = str(fault).splitlines()[0][:120] if str(fault) else type(fault).__name__
+            what = "is no tokenizer file (tokenizer.json of tokenizers)"
+            raise CodecError(self.where, what, got=reason) from None
+
+    @property
+    def size(self) -> int:
+        """Ids are in [0, size)."""
+        return self._layout[0]
+
+    @property
+    def special(self) -> Special:
+        """The ids that stand for no content."""
+        return self._layout[1]
+
+    @cached_property
+    def _layout(self) -> tuple[int, Special]:
+        """How many ids there are, and which of them are special.
+
+        Raises:
+            CodecError: if the content is no tokenizer, or lacks special tokens.
+        """
+        ids: dict[str, int] = self.tokenizer.get_vocab(with_added_tokens=True)
+        lacking = [token for token in (*_NAMED, "[S_0]") if token not in ids]
+        if lacking:
+            raise CodecError(
+                self.where,
+                f"has no token {', '.join(lacking)}",
+                mend="give the tokenizer file the model was trained with",
+            )
+        sentinels = {int(match[1]): ids[token] for token in ids if (match := _SENTINEL.fullmatch(token))}
+        first = sentinels[0]
+        if any(sentinels.get(k) != first + k for k in range(len(sentinels))):
+            raise CodecError(self.where, "its sentinels [S_0], [S_1], ... do not follow each other")
+        pad, unknown, start, end = (ids[token] for token in _NAMED)
+        return max(ids.values()) + 1, Special(pad, unknown, start, end, first, len(sentinels))
+
+
 def read_tokenizer(path: Path | str) -> bytes:
     """Read a tokenizer file, and see that it is one with the special tokens of 4M.
 
     Raises:
         CodecError: if it is missing, no tokenizer, or without the special tokens.
     """
-    content = read_file(Path(path))
-    special_of(content, str(path))
-    return content
-
-
-def special_of(content: bytes, where: str) -> tuple[int, Special]:
-    """How many ids a tokenizer has, and which of them are special.
-
-    Raises:
-        CodecError: if the content is no tokenizer, or lacks special tokens.
-    """
-    ids: dict[str, int] = parse_tokenizer(content, where).get_vocab(with_added_tokens=True)
-    lacking = [token for token in (*_NAMED, "[S_0]") if token not in ids]
-    if lacking:
-        raise CodecError(
-            where,
-            f"has no token {', '.join(lacking)}",
-            mend="give the tokenizer file the model was trained with",
-        )
-    sentinels = {int(match[1]): ids[token] for token in ids if (match := _SENTINEL.fullmatch(token))}
-    first = sentinels[0]
-    if any(sentinels.get(k) != first + k for k in range(len(sentinels))):
-        raise CodecError(where, "its sentinels [S_0], [S_1], ... do not follow each other")
-    pad, unknown, start, end = (ids[token] for token in _NAMED)
-    return max(ids.values()) + 1, Special(pad, unknown, start, end, first, len(sentinels))
-
-
-def parse_tokenizer(content: bytes, where: str) -> Tokenizer:
-    """The tokenizer of a file's content.
-
-    Raises:
-        CodecError: if it is none.
-    """
-    try:
-        return Tokenizer.from_str(content.decode("utf-8"))
-    except Exception as fault:  # tokenizers raises bare Exception for what it cannot parse
-        reason = str(fault).splitlines()[0][:120] if str(fault) else type(fault).__name__
-        raise CodecError(where, "is no tokenizer file (tokenizer.json of tokenizers)", got=reason) from None
+    return TokenizerFile(read_file(Path(path)), str(path)).checked().content
 
 
 @attrs.define(slots=False, frozen=True)
@@ -77,50 +121,35 @@ class TokenizerCodec:
 
     Attributes:
         modality: whose texts it takes.
-        content: of the tokenizer file.
+        file: the tokenizer file.
         max_tokens: most ids of one text, the end id included.
         out_of_range: a longer text is refused (`error`), or cut (`clip`).
         entry: the schema entry it was built from.
     """
 
     modality: str
-    content: bytes = attrs.field(repr=False)
+    file: TokenizerFile
     max_tokens: int
     out_of_range: Literal["error", "clip"] = "error"
     entry: Modality | None = attrs.field(default=None, eq=False, repr=False)
     name: str = attrs.field(default="tokenizer", init=False)
-
-    def __attrs_post_init__(self) -> None:
-        assert self.special.size, "the content is a tokenizer"
 
     @classmethod
     def from_entry(cls, modality: str, entry: Modality, parts: Parts) -> Self:
         """The codec of a declared text, given its tokenizer file as the bytes of the tensor `tokenizer`."""
         if not isinstance(entry, Text):
             raise CodecError(modality, "a tokenizer is for texts", got=f"kind {entry.kind!r}")
-        content = parts.tensors.get("tokenizer")
-        if content is None:
-            raise CodecError(modality, "its tokenizer file is missing", mend="import the model with it again")
-        return cls(
-            modality, np.asarray(content, np.uint8).tobytes(), entry.max_tokens, entry.out_of_range, entry
-        )
-
-    @cached_property
-    def tokenizer(self) -> Tokenizer:
-        return parse_tokenizer(self.content, self.modality)
-
-    @cached_property
-    def _layout(self) -> tuple[int, Special]:
-        return special_of(self.content, self.modality)
+        file = TokenizerFile.of_parts(modality, parts)
+        return cls(modality, file, entry.max_tokens, entry.out_of_range, entry)
 
     @property
     def vocab_size(self) -> int:
-        return self._layout[0]
+        return self.file.size
 
     @property
     def special(self) -> Special:
         """The ids that stand for no content."""
-        return self._layout[1]
+        return self.file.special
 
     @property
     def token_shape(self) -> None:
@@ -128,7 +157,7 @@ class TokenizerCodec:
 
     @property
     def parts(self) -> Parts:
-        return Parts(tensors={"tokenizer": np.frombuffer(self.content, np.uint8)})
+        return Parts(tensors={"tokenizer": np.frombuffer(self.file.content, np.uint8)})
 
     @property
     def law(self) -> Canonical:
@@ -162,7 +191,7 @@ class TokenizerCodec:
 
     def _ids(self, text: str) -> list[int]:
         left_out = {self.special.pad, self.special.start, self.special.end}
-        encoded = self.tokenizer.encode(text, add_special_tokens=False).ids
+        encoded = self.file.tokenizer.encode(text, add_special_tokens=False).ids
         return [identity for identity in encoded if identity not in left_out]
 
     def _text(self, ids: list[int]) -> str:
@@ -177,7 +206,7 @@ class TokenizerCodec:
                 break
             if identity not in silent:
                 kept.append(identity)
-        text: str = self.tokenizer.decode(kept, skip_special_tokens=False)
+        text: str = self.file.tokenizer.decode(kept, skip_special_tokens=False)
         return text
 
     def _canonical(self, value: object) -> str:

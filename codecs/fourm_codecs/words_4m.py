@@ -10,11 +10,9 @@ from functools import cached_property
 from typing import Literal, NamedTuple
 
 import attrs
-from tokenizers import Tokenizer
 
-from fourm_codecs.tokenizer_file import parse_tokenizer, special_of
+from fourm_codecs.tokenizer_file import TokenizerFile
 from fourm_schema.errors import CodecError
-from fourm_schema.plan import Special
 from fourm_schema.released_forms import COORDINATES
 
 AXES = 4
@@ -56,33 +54,31 @@ class Words:
     """What a text tokenizer makes of the words of one form.
 
     Attributes:
-        modality: whose words; errors start with it.
-        content: of the tokenizer file.
+        file: the tokenizer; its `where` is the modality.
         keywords: of the form.
         classes: names of the classes, where the form has some.
     """
 
-    modality: str
-    content: bytes = attrs.field(repr=False)
+    file: TokenizerFile
     keywords: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
 
     def __attrs_post_init__(self) -> None:
-        size, special = self._layout
-        lacking = [word for word in self._coordinates() if self.tokenizer.token_to_id(word) is None]
+        special = self.file.special
+        lacking = [word for word in self._coordinates() if self.file.tokenizer.token_to_id(word) is None]
         if lacking:
             shown = ", ".join(lacking[:6]) + (f" and {len(lacking) - 6} more" if len(lacking) > 6 else "")
             raise CodecError(
-                self.modality,
+                self.file.where,
                 "its tokenizer has no word for coordinates that 4M writes",
                 got=f"it lacks {shown}",
                 mend="give the tokenizer file the model was trained with",
             )
-        assert size > special.size, "a tokenizer with coordinates has words"
+        assert self.file.size > special.size, "a tokenizer with coordinates has words"
         outside = coordinate(0, COORDINATES)
         if not self.axis_of.keys().isdisjoint(self.spell(outside)):
             raise CodecError(
-                self.modality,
+                self.file.where,
                 f"its tokenizer finds a coordinate within {outside!r}",
                 mend="make its coordinates whole words (single_word), as 4M's are",
             )
@@ -96,26 +92,9 @@ class Words:
                 if taken not in (None, name):
                     what = f"its tokenizer spells {name!r} as it spells {taken!r}"
                 raise CodecError(
-                    self.modality, what, mend="rename the class, or give the tokenizer file it is for"
+                    self.file.where, what, mend="rename the class, or give the tokenizer file it is for"
                 )
             spelled[ids] = name
-
-    @cached_property
-    def tokenizer(self) -> Tokenizer:
-        return parse_tokenizer(self.content, self.modality)
-
-    @cached_property
-    def _layout(self) -> tuple[int, Special]:
-        return special_of(self.content, self.modality)
-
-    @property
-    def size(self) -> int:
-        """Ids are in [0, size)."""
-        return self._layout[0]
-
-    @property
-    def special(self) -> Special:
-        return self._layout[1]
 
     @cached_property
     def axis_of(self) -> dict[int, tuple[int, int]]:
@@ -123,7 +102,7 @@ class Words:
         found = {}
         for axis in range(AXES):
             for number in range(COORDINATES):
-                identity = self.tokenizer.token_to_id(coordinate(axis, number))
+                identity = self.file.tokenizer.token_to_id(coordinate(axis, number))
                 if identity is not None:
                     found[identity] = (axis, number)
         return found
@@ -136,7 +115,7 @@ class Words:
         for axis, start in enumerate(first):
             if any(self.axis_of.get(start + number) != (axis, number) for number in range(COORDINATES)):
                 raise CodecError(
-                    self.modality, f"the coordinates v{axis}=0, v{axis}=1, ... do not follow each other"
+                    self.file.where, f"the coordinates v{axis}=0, v{axis}=1, ... do not follow each other"
                 )
         return tuple(first)
 
@@ -152,7 +131,7 @@ class Words:
 
     def spell(self, text: str) -> tuple[int, ...]:
         """The ids of a text."""
-        return tuple(self.tokenizer.encode(text, add_special_tokens=False).ids)
+        return tuple(self.file.tokenizer.encode(text, add_special_tokens=False).ids)
 
     def spell_chunk(self, words: Sequence[str]) -> list[int]:
         """The ids of several words of the form."""
@@ -160,7 +139,7 @@ class Words:
 
     def text_of(self, ids: Sequence[int]) -> str:
         """The text of some ids, for messages."""
-        text: str = self.tokenizer.decode(list(ids), skip_special_tokens=False)
+        text: str = self.file.tokenizer.decode(list(ids), skip_special_tokens=False)
         return text
 
     def symbols(self, ids: Sequence[int]) -> list[Symbol]:
@@ -193,7 +172,7 @@ class Words:
         for stop in range(place, min(place + _MOST_PIECES, len(ids))):
             if ids[stop] in self.axis_of:
                 break
-            piece: str | None = self.tokenizer.id_to_token(ids[stop])
+            piece: str | None = self.file.tokenizer.id_to_token(ids[stop])
             text += (piece or " ").removeprefix("##")
             match = _COORDINATE.fullmatch(text)
             if match and self.spell(text) == tuple(ids[place : stop + 1]):

@@ -17,9 +17,11 @@ from measures import DARKEST, Image, facts, half_size, moments, parts, stroke_ma
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 WEIGHTS, LEANS = ("thin", "plain", "bold"), ("leaning left", "upright", "leaning right")
+PLAIN = ("the digit {digit}", "a handwritten {digit}")
+"""Captions that say only which digit it is."""
+
 CAPTIONS = (
-    "the digit {digit}",
-    "a handwritten {digit}",
+    *PLAIN,
     "a {weight} {digit}, {lean}",
     "{lean}, {weight}: {digit}",
 )
@@ -82,9 +84,14 @@ def sample(name: str, image: Image, digit: int) -> Row:
 def captions(image: Image, digit: int) -> list[str]:
     """Four ways to say what an image shows; two of them also say how it is written."""
     measured = facts(image)
-    weight = WEIGHTS[int(np.searchsorted(INK_BORDERS, float(str(measured["ink"]))))]
-    lean = LEANS[int(np.searchsorted(SLANT_BORDERS, float(str(measured["slant"]))))]
+    weight = WEIGHTS[int(np.searchsorted(INK_BORDERS, measured["ink"]))]
+    lean = LEANS[int(np.searchsorted(SLANT_BORDERS, measured["slant"]))]
     return [caption.format(digit=WORDS[digit], weight=weight, lean=lean) for caption in CAPTIONS]
+
+
+def plain_caption(digit: int, draw: int) -> str:
+    """A caption that says only which digit it is, in one wording after the other."""
+    return PLAIN[draw % len(PLAIN)].format(digit=WORDS[digit])
 
 
 def digit_in(caption: str) -> int | None:

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.stats import rankdata
 from sklearn.svm import SVC
 
-from digits import CAPTIONS, WORDS, Row
+from digits import WORDS, Row, plain_caption
 from evaluation import AT_A_TIME, drawing, image_of
 from fourm_runtime.any_to_any import AnyToAny
 from fourm_runtime.generation.request import Prefix
@@ -60,8 +60,8 @@ def steer(model: AnyToAny, rows: Sequence[Row], judge: SVC, seed: int) -> list[S
     least, most = (float(np.quantile(inks, share)) for share in (TAIL, 1 - TAIL))
     levels = tuple(np.linspace(least, most, LEVELS).tolist())
     asked: list[dict[str, object]] = [
-        {"caption": CAPTIONS[draw % 2].format(digit=word), "facts": Prefix({"ink": level})}
-        for word in WORDS
+        {"caption": plain_caption(digit, draw), "facts": Prefix({"ink": level})}
+        for digit in range(len(WORDS))
         for level in levels
         for draw in range(DRAWS)
     ]

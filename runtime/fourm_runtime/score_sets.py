@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fourm_codecs.scale import Scale
-from fourm_codecs.set_values import BoxForm
 from fourm_schema.modality import Set
 from fourm_schema.set_fields import AngleField, AnyField, BoxField, NumberField, PointField, VectorField
 
@@ -42,11 +40,11 @@ def field_errors(entry: Set, predicted: Sequence[object], true: Sequence[object]
     Returns:
         Field -> of numbers, the mean distance in bins; of classes and texts, the share that is wrong. Samples
         count in which the true record has the field. One that the prediction lacks is all wrong: as many
-        bins off as there are.
+        bins off as there are. Of more true records, which `out_of_range: clip` admits, the first counts.
     """
     errors: dict[str, list[float]] = {name: [] for name in entry.fields}
     for guess, truth in zip(predicted, true, strict=True):
-        for record in listed(truth):
+        for record in listed(truth)[:1]:
             found = next(iter(listed(guess)), {})
             for name, field in entry.fields.items():
                 if (value := record.get(name)) is not None:
@@ -147,14 +145,15 @@ def _places(field: Counted, value: object) -> Float64:
     assert field.range is not None, "a number has a range or edges"
     low, high = field.range
     if isinstance(field, NumberField) and field.scale == "log":
+        # As with edges, what `clip` admits beyond the ends lies at them: no logarithm holds 0.
+        numbers = np.clip(numbers, low, high)
         return np.asarray(np.log(numbers / low) / np.log(high / low) * field.bins)
     return (numbers - low) / (high - low) * field.bins
 
 
 def _corners(field: BoxField, value: object) -> Float64:
     """x0, y0, x1, y1."""
-    box = np.asarray(value, np.float64).tolist()
-    return np.array(BoxForm(Scale(field.range), field.convention).corners(box))
+    return np.array(field.corners(np.asarray(value, np.float64).tolist()))
 
 
 def _overlap(one: Float64, other: Float64) -> float:

@@ -129,8 +129,9 @@ def _image(entry: Image, predicted: Float64, true: Float64) -> Score:
     match entry.cell:
         case Categorical() as cell:
             ignored = cell.ignore if not isinstance(cell.ignore, str) else cell.class_names.index(cell.ignore)
-            counted = np.ones(true.shape, np.bool_) if ignored is None else true != ignored
-            return Score(RIGHT_CELLS, float((predicted == true)[counted].mean()), higher_is_better=True)
+            right = (predicted == true)[np.ones(true.shape, np.bool_) if ignored is None else true != ignored]
+            share = float(right.mean()) if right.size else 1.0
+            return Score(RIGHT_CELLS, share, higher_is_better=True)
         case Continuous() as cell:
             return Score(ERROR, float(np.abs(predicted - true).mean()), cell.unit or "")
         case Direction():

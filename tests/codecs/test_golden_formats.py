@@ -16,7 +16,7 @@ from fourm_codecs.annotations_4m import (
 )
 from fourm_codecs.base import Record
 from fourm_codecs.sets_4m import RecordTextCodec
-from fourm_codecs.tokenizer_file import special_of
+from fourm_codecs.tokenizer_file import TokenizerFile
 from fourm_schema.class_lists import CLASS_LISTS
 from fourm_schema.released_forms import FORMS
 from fourm_schema.special import special_ids
@@ -49,7 +49,7 @@ def same(codec: RecordTextCodec, records: Sequence[Record], text: str, ids: Sequ
     value = [*records]
     assert codec.texts([value]) == [text.strip()]
     batch = codec.encode([value])
-    assert batch.rows()[0].tolist() == [*ids, codec.words.special.end]
+    assert batch.rows()[0].tolist() == [*ids, codec.file.special.end]
     (reading,) = codec.decode_with_report(batch)
     assert reading.damage == ()
     assert codec.law.check(value, reading.records) == []
@@ -123,7 +123,7 @@ def test_golden_instances(content: bytes, recorded: Case) -> None:
 
 def test_golden_special_ids(content: bytes, recorded: Case) -> None:
     """The tokenizer's special ids are read from its file, and are those that we lay out ourselves."""
-    _, special = special_of(content, "the tokenizer")
+    special = TokenizerFile(content, "the tokenizer").special
     names = recorded["special"]
 
     assert [special.pad, special.unknown, special.start, special.end] == [

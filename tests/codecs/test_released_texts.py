@@ -165,7 +165,7 @@ def test_any_ids_are_read_as_far_as_they_can_be(form: FormName, data: st.DataObj
 def read(form: FormName, text: str, **keys: object) -> tuple[list[object], list[tuple[int, int, str]]]:
     """What a text says, and its damage."""
     codec = codec_of(form, **keys)
-    ids = [*codec.words.spell(text), codec.words.special.end]
+    ids = [*codec.words.spell(text), codec.file.special.end]
     (reading,) = codec.decode_with_report(TokenBatch.of([ids], codec.vocab_size))
     return [*reading.records], [(one.start, one.stop, one.what) for one in reading.damage]
 

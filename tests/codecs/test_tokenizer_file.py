@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fourm_codecs.base import Codec, Parts, TokenBatch
 from fourm_codecs.build import build_codec, codec_of_entry
 from fourm_codecs.store import codec_hash, load_codec, save_codec
-from fourm_codecs.tokenizer_file import TokenizerCodec, read_tokenizer, special_of
+from fourm_codecs.tokenizer_file import TokenizerCodec, TokenizerFile, read_tokenizer
 from fourm_schema.errors import CodecError
 from fourm_schema.modality import Text
 from fourm_schema.schema import Schema
@@ -36,9 +36,10 @@ def codec_of(content: bytes, **keys: object) -> TokenizerCodec:
 
 
 def test_special_tokens_are_read_from_the_file(content: bytes) -> None:
-    size, special = special_of(content, "here")
+    file = TokenizerFile(content, "here")
+    special = file.special
 
-    assert size == WORDS
+    assert file.size == WORDS
     assert (special.pad, special.unknown, special.start, special.end) == (0, 1, 2, 3)
     assert (special.first_sentinel, special.sentinel_count) == (4, 200)
 

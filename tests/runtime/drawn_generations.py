@@ -18,7 +18,7 @@ from fourm_codecs.grammar import Automaton
 from fourm_codecs.sets import SetCodec
 from fourm_runtime.assemble import assemble
 from fourm_runtime.batch import Int32
-from fourm_runtime.generation.causal import given_ids
+from fourm_runtime.generation.causal import prefix_ids
 from fourm_runtime.generation.combine import Produced
 from fourm_runtime.generation.plan import GenerationPlan, compile_request
 from fourm_runtime.generation.request import Prefix, Request, Target
@@ -210,7 +210,7 @@ def _generate(
     jobs = []
     for one, job in zip(requests, values.jobs(plans, [one.request for one in requests]), strict=True):
         prefix = job.prefixes.get(f"{one.name}.tokens")
-        room = max(one.budget, 1 + len(given_ids(prefix)))
+        room = max(one.budget, 1 + len(prefix_ids(prefix)))
         jobs.append((room, attrs.evolve(job, plan=with_room(job.plan, room))))
     made = run_jobs(model, [job for _, job in jobs], values.meaningful(), sets=values.sets())
     for one, (room, _), produced in zip(requests, jobs, made, strict=True):

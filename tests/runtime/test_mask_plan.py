@@ -19,8 +19,8 @@ from fourm_runtime.pictures.mask_plan import (
     LINE_CELLS,
     PREDICTED,
     VISIBLE,
-    draw_mask_plan,
     mixture_table,
+    picture_masks,
     picture_stream,
 )
 from fourm_schema.plan import Stream
@@ -173,7 +173,7 @@ def test_sentinels_take_a_place_of_their_own_in_the_line() -> None:
 def test_draws_stand_side_by_side_with_what_they_used() -> None:
     batch, masker = make_batch(3, 2), Masker(PLAN, MIXTURE, 0)
     draws = mask_draws(masker, batch, [0, 5])
-    page = read_blocks(draw_mask_plan(masker, batch, [0, 5]))
+    page = read_blocks(picture_masks(draws, ["epoch 0", "epoch 5"]))
 
     assert page.texts.count("epoch 0") == page.texts.count("epoch 5") == 1 + len(PLAN.streams)
     for draw in draws:
@@ -199,9 +199,11 @@ def test_the_mixture_is_told_in_words() -> None:
 
 
 def test_without_a_draw_there_is_nothing_to_show() -> None:
-    page = read_blocks(draw_mask_plan(Masker(PLAN, MIXTURE, 0), make_batch(0, 0), []))
+    draws = mask_draws(Masker(PLAN, MIXTURE, 0), make_batch(0, 0), [])
+    page = read_blocks(picture_masks(draws, []))
 
-    assert "epoch 0" not in page.texts
+    assert draws == []
+    assert not [value for tag, name, value in page.attributes if (tag, name) == ("svg", "aria-label")]
 
 
 @pytest.mark.parametrize("weight", [1.0, 3.0])

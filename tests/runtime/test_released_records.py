@@ -8,7 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 from fourm_codecs.sets_4m import RecordTextCodec
-from fourm_codecs.tokenizer_file import special_of
+from fourm_codecs.tokenizer_file import TokenizerFile
 from fourm_runtime.any_to_any import AnyToAny
 from fourm_runtime.checkpoints.store import save
 from fourm_runtime.cli.app import app
@@ -37,7 +37,7 @@ GIVEN: dict[str, list[dict[str, object]]] = {
     "sam_instance": [{"point": [3, 4], "polygon": [0, 0, 9, 9], "codes": [7.0] * 16}, {"point": [8, 8]}],
 }
 TOKENIZER = small_tokenizer()
-SIZE = special_of(TOKENIZER, "the tokenizer")[0]
+SIZE = TokenizerFile(TOKENIZER, "the tokenizer").size
 FOUND = tuple(Found(name, "both", SIZE, 512, 0) for name in ("caption", *GIVEN))
 
 

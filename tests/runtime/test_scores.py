@@ -65,6 +65,7 @@ def scores(name: str, predicted: object, true: object) -> list[str]:
     [
         ("depth", [[0, 0], [0, 2]], [[1, 0], [0, 0]], ["mean absolute error: 0.75 metre"]),
         ("land", [[0, 1], [1, 0]], [[0, 0], [1, 2]], ["right cells: 66.7 %"]),
+        ("land", [[0, 1], [1, 0]], [[2, 2], [2, 2]], ["right cells: 100.0 %"]),
         ("normals", [[[1, 0, 0]]], [[[0, 1, 0]]], ["mean angle: 90.00 degrees"]),
         ("features", [[[1, 0], [2, 0]]], [[[1, 0], [0, 1]]], ["cosine similarity: 0.50"]),
         ("pose", [0.1, 5.0], [0.0, 8.0], ["mean absolute error: 2.00 bins"]),
@@ -74,7 +75,10 @@ def scores(name: str, predicted: object, true: object) -> list[str]:
     ],
 )
 def test_each_type_has_its_measure(name: str, predicted: object, true: object, expected: list[str]) -> None:
-    """Figures that a reader can work out; ignored classes do not count, nor does letter case."""
+    """Figures that a reader can work out; neither ignored classes count nor letter case.
+
+    Where every cell is ignored, nothing is wrong.
+    """
     arrays = [value if name == "caption" else np.array(value) for value in (predicted, true)]
     assert scores(name, *arrays) == expected
 
@@ -95,6 +99,16 @@ def test_a_missing_record_is_all_wrong_and_an_absent_field_asks_for_nothing() ->
 
     assert numbers.fields == {"size": 5, "grade": 2, "turn": 36, "place": 10}
     assert classes.value == 0.0
+
+
+def test_values_that_only_clipping_admits_are_measured_as_far_as_a_record_can_hold_them() -> None:
+    """A second record and a number below every bin of a logarithm are in no prediction: they are not NaN."""
+    true = [[FACTS | {"ratio": 0.0}, FACTS | {"size": 9.0}]]
+    clipped = entry("facts").model_copy(update={"out_of_range": "clip"})
+    numbers, classes = score_values(clipped, [[FACTS]], true)
+
+    assert numbers.fields == pytest.approx({"size": 0, "ratio": 1, "grade": 0, "turn": 0, "place": 0})
+    assert classes.value == 1.0
 
 
 def test_items_of_a_set_pair_by_class_and_overlap_each_once() -> None:
@@ -118,7 +132,7 @@ def test_the_truth_has_the_best_score(data: st.DataObject) -> None:
     values = data.draw(st.lists(strategies.values(modality), min_size=1, max_size=3))
     for score in score_values(modality, values, values):
         best = 1.0 if score.higher_is_better else 0.0
-        assert np.isnan(score.value) or score.value == pytest.approx(best, abs=1e-9), score
+        assert score.value == pytest.approx(best, abs=1e-9), score
 
 
 def test_the_usual_value_is_the_median_or_the_commonest() -> None:

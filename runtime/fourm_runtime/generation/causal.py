@@ -45,7 +45,7 @@ def prefix_tokens(ids: Int32, special: Special) -> Tokens:
     return Tokens.whole(np.append(ids, open_span(special)).astype(np.int32))
 
 
-def given_ids(given: SetPart | Int32 | None) -> Int32:
+def prefix_ids(given: SetPart | Int32 | None) -> Int32:
     """The ids that a sequence begins with."""
     if given is None:
         return np.zeros(0, np.int32)
@@ -87,7 +87,7 @@ class SequenceDecoding:
         grammar: Grammar | None = None,
     ) -> None:
         self.target, self._special, self._generator = target, special, generator
-        self._prefix = given_ids(given)
+        self._prefix = prefix_ids(given)
         self.budget = target.counts[0] - len(self._prefix)
         assert self.budget >= 1, "a prefix leaves room for the end token"
         part = given if isinstance(given, SetPart) else SetPart(tuple(self._prefix.tolist()))

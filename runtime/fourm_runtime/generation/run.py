@@ -18,8 +18,8 @@ from fourm_runtime.generation.causal import (
     Method,
     SequenceDecoding,
     decode_sequences,
-    given_ids,
     legal_ids,
+    prefix_ids,
     prefix_tokens,
 )
 from fourm_runtime.generation.combine import Produced, combine
@@ -157,7 +157,7 @@ class _Runner:
         special, codec = self._model.plan.special(stream), self._sets.get(stream.name)
         assert codec is not None or stream.kind != "set", "a set is generated under its grammar"
         given = job.prefixes.get(target.stream)
-        if given is not None and len(prefix := given_ids(given)):
+        if given is not None and len(prefix := prefix_ids(given)):
             shows = [{**shown, target.stream: prefix_tokens(prefix, special)} for shown in shows]
         grammar = None if codec is None else codec.automaton
         states = [SequenceDecoding(target, special, generator, given, grammar) for generator in generators]

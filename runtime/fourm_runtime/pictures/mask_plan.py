@@ -10,12 +10,10 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from fourm_codecs.values import show
-from fourm_runtime.batch import Batch
-from fourm_runtime.masking.mask import Masker
 from fourm_runtime.masking.mixture import Component, Mixture
 from fourm_runtime.pictures.colours import hex_colour, srgb
 from fourm_runtime.pictures.curves import range_bar
-from fourm_runtime.pictures.mask_draw import MaskDraw, StreamDraw, mask_draws
+from fourm_runtime.pictures.mask_draw import MaskDraw, StreamDraw
 from fourm_runtime.pictures.page import (
     Block,
     Cell,
@@ -46,31 +44,15 @@ VISIBLE, PREDICTED, SENTINEL = (
 )
 
 
-def draw_mask_plan(masker: Masker, batch: Batch, epochs: Sequence[int], titles: Sequence[str] = ()) -> Block:
-    """Draw the masks of a batch side by side: of one sample in several epochs, or of several samples.
-
-    Args:
-        masker: draws the masks.
-        batch: the samples.
-        epochs: how often each was seen before.
-        titles: what each is called; by its epoch, when left out.
-
-    Returns:
-        the budgets and components that were drawn, the legend, and one picture per stream and sample.
-
-    Raises:
-        DataError: if a column does not fit its stream.
-    """
-    draws = mask_draws(masker, batch, epochs)
-    return picture_masks(draws, titles or [f"epoch {epoch}" for epoch in epochs])
-
-
 def picture_masks(draws: Sequence[MaskDraw], titles: Sequence[str]) -> Block:
-    """Draw masks that were drawn already.
+    """Draw masks side by side: of one sample in several epochs, or of several samples.
 
     Args:
         draws: the masks.
         titles: what each is called.
+
+    Returns:
+        the budgets and components that were drawn, the legend, and one picture per stream and sample.
     """
     assert len(draws) == len(titles), "each draw has a title"
     legend = [("visible", VISIBLE), ("to predict", PREDICTED), ("neither", "#8885"), ("sentinel", SENTINEL)]

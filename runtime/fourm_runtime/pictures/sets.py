@@ -169,7 +169,7 @@ def _places(entry: Set, item: Item) -> Iterator[tuple[float, float, float, float
         if numbers is None:
             continue
         low, high = field.range
-        x0, y0, x1, y1 = _corners(field, numbers)
+        x0, y0, x1, y1 = field.corners(numbers) if isinstance(field, BoxField) else (*numbers, *numbers)
         width = high - low
         yield (x0 - low) / width, (y0 - low) / width, (x1 - low) / width, (y1 - low) / width
 
@@ -179,17 +179,3 @@ def _numbers(value: object, count: int) -> list[float] | None:
         return None
     numbers = [float(number) for number in value]
     return numbers if np.isfinite(numbers).all() else None
-
-
-def _corners(field: BoxField | PointField, numbers: Sequence[float]) -> tuple[float, float, float, float]:
-    if isinstance(field, PointField):
-        x, y = numbers
-        return x, y, x, y
-    a, b, c, d = numbers
-    match field.convention:
-        case "xyxy":
-            return a, b, c, d
-        case "xywh":
-            return a, b, a + c, b + d
-        case "cxcywh":
-            return a - c / 2, b - d / 2, a + c / 2, b + d / 2

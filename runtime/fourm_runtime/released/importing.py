@@ -13,7 +13,7 @@ import torch
 
 from fourm_codecs.base import Parts, StoredCodec
 from fourm_codecs.build import codec_of_entry
-from fourm_codecs.tokenizer_file import read_tokenizer, special_of
+from fourm_codecs.tokenizer_file import TokenizerFile, read_tokenizer
 from fourm_runtime.assemble import STORED_POSITIONS, empty_model, stored_tensors
 from fourm_runtime.checkpoints.files import TensorFile, listed
 from fourm_runtime.checkpoints.store import Checkpoint, Origin
@@ -191,7 +191,8 @@ def _fill(
 
 def _check_tokenizer(content: bytes, where: str, found: list[Found]) -> int:
     """See that a tokenizer has the ids of every text of the model; how many sentinels it has."""
-    size, special = special_of(content, where)
+    file = TokenizerFile(content, where)
+    size, special = file.size, file.special
     faults = [
         f"{one.domain}: the model has {one.vocab_size} ids, the tokenizer {size}"
         for one in found

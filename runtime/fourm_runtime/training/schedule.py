@@ -35,6 +35,10 @@ class Schedule:
             return self.peak * (step + 1) / (self.warmup + 1)
         if step >= self.total:
             return self.floor
+        if step == self.warmup:
+            return self.peak
         done = (step - self.warmup) / (self.total - self.warmup)
         share = 0.5 * (1.0 + math.cos(math.pi * done))
-        return self.peak * share + self.floor * (1.0 - share)
+        # Rounding is monotone, so this falls as the share does, and to the floor exactly; the sum can round
+        # to just above the peak.
+        return min(self.peak, self.floor + (self.peak - self.floor) * share)
