@@ -87,6 +87,11 @@ class Scale:
             return FLOAT32_ROUNDING * end
         return min(FLOAT32_ROUNDING * max(abs(self.low), abs(self.high)), self.half(place))
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The range with its slack: what lies outside is refused, unless it is to be clipped."""
+        return self.low - self.slack(self.low, 0), self.high + self.slack(self.high, len(self.edges) - 2)
+
     def inside(self, number: float, where: str) -> float:
         """The number, moved into the range if it may be.
 
@@ -95,7 +100,7 @@ class Scale:
         """
         if self.low <= number <= self.high:
             return number
-        low, high = self.low - self.slack(self.low, 0), self.high + self.slack(self.high, len(self.edges) - 2)
+        low, high = self.bounds
         if not self.clip and not low <= number <= high:
             what = f"lies in [{show(self.low)}, {show(self.high)}] {self.unit}".strip()
             raise CodecError(where, what, got=show(number), mend=CLIP)

@@ -7,7 +7,9 @@ changes nothing.
 import math
 from collections.abc import Mapping, Sequence
 
+import attrs
 import numpy as np
+from numpy.typing import NDArray
 
 from fourm_codecs.grammar import Fixed, Production
 from fourm_codecs.scale import Scale
@@ -15,6 +17,20 @@ from fourm_schema.modality import Set
 
 Item = tuple[tuple[int, ...], ...]
 """The ids of one item, field by field."""
+
+
+@attrs.frozen(eq=False)
+class Items:
+    """The tokens of R records of many values, at most K each.
+
+    Attributes:
+        ids: (R, K), record by record; -1 behind the last of a field that is absent.
+        owners: (R,) which value each belongs to, never decreasing.
+    """
+
+    ids: NDArray[np.int64]
+    owners: NDArray[np.int64]
+
 
 _DECIDES = {"distance_to_origin": ("box", "point"), "area": ("box",)}
 """Types of which the first field decides."""
@@ -63,6 +79,49 @@ class ItemOrder:
             case "area":
                 numbers.sort(key=lambda k: (-self._area(items[k]), items[k]))
         return numbers[: self._most]
+
+    def of_columns(
+        self,
+        items: Items,
+        first: Mapping[str, int],
+        counts: NDArray[np.int64],
+        rng: np.random.Generator | None,
+    ) -> NDArray[np.int64]:
+        """The same for the items of many values, of which none has too many: (R,) what stands at each place.
+
+        Args:
+            items: of all values.
+            first: field -> the column of its first id.
+            counts: (N,) items of each value.
+            rng: as above.
+        """
+        everything = np.arange(len(items.owners))
+        if self._order == "given":
+            return everything
+        if self._order == "random" and rng is not None:
+            starts = np.cumsum(counts) - counts
+            moved = [start + rng.permutation(count) for start, count in zip(starts, counts, strict=True)]
+            return np.concatenate([everything[:0], *moved])
+        keys = () if self._order == "random" else self._keys(items.ids, first)
+        # The last key decides first.
+        return np.lexsort((*items.ids.T[::-1], *keys, items.owners))
+
+    def _keys(
+        self, ids: NDArray[np.int64], first: Mapping[str, int]
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """(R,) what decides, ascending, and before it whether the field is absent: such items come last."""
+        production, scale = self._production, self._scale
+        assert isinstance(production, Fixed) and scale is not None, "points and boxes have scales"
+        column = first[production.name]
+        absent = ids[:, column] == production.absent
+        middles = np.array([scale.middle(place) for place in range(len(scale.edges) - 1)])
+        starts = np.array([slot.range.start for slot in production.slots])
+        places = np.where(absent[:, None], 0, ids[:, column : column + len(starts)] - starts)
+        x = np.where(absent[:, None], 0.0, middles[places]).T
+        with np.errstate(over="ignore"):
+            if self._order == "area":
+                return -((x[2] - x[0]) * (x[3] - x[1])), absent
+            return x[0] * x[0] + x[1] * x[1], absent
 
     # Products, not powers: they overflow to infinity, where a power raises.
     def _distance(self, item: Item) -> tuple[bool, float]:

@@ -111,20 +111,21 @@ class CategoryForm:
     Attributes:
         names: of the classes.
         counted: the schema gives their number, not their names.
+        places: the place of each name.
     """
 
     names: tuple[str, ...]
     counted: bool
-    _places: dict[str, int] = attrs.field(init=False, eq=False, repr=False)
+    places: dict[str, int] = attrs.field(init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "_places", {name: place for place, name in enumerate(self.names)})
+        object.__setattr__(self, "places", {name: place for place, name in enumerate(self.names)})
 
     def read(self, value: object, where: str) -> list[int]:
         whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
         name = str(value) if isinstance(value, str) or (whole and self.counted) else None
-        if name is not None and name in self._places:
-            return [self._places[name]]
+        if name is not None and name in self.places:
+            return [self.places[name]]
         if self.counted:
             raise CodecError(where, f"is a class number from 0 to {len(self.names) - 1}", got=_got(value))
         if name is None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from fourm_codecs.base import Array, FieldValue, Parts, Record, TokenBatch
 from fourm_codecs.grammar import NATIVE, Automaton, Dialect, Fixed, Production
+from fourm_codecs.set_columns import encode_columns
 from fourm_codecs.set_faults import raise_faults
 from fourm_codecs.set_items import is_record, listed_records
 from fourm_codecs.set_order import Item, ItemOrder
@@ -25,6 +26,9 @@ from fourm_codecs.vocabulary import WordVocabulary
 from fourm_schema.errors import CodecError, Fault
 from fourm_schema.modality import Modality, Set
 from fourm_schema.set_layout import text_vocabulary
+
+COLUMNS_FROM = 8
+"""Values from which on it pays to encode field by field."""
 
 
 @attrs.frozen
@@ -121,6 +125,11 @@ class SetCodec:
         """
         if isinstance(values, Mapping | str):
             raise CodecError(self.modality, "encode takes a batch", got="one value", mend="put it in a list")
+        if len(values) >= COLUMNS_FROM and not isinstance(values, np.ndarray):
+            grammar, forms, order = self.automaton, self._forms, self._order
+            found = encode_columns(values, self.entry, grammar, forms, order, rng)
+            if found is not None:
+                return found
         faults: list[Fault] = []
         rows, chunks = [], []
         for number, value in enumerate(values):
