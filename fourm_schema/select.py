@@ -12,13 +12,14 @@ import attrs
 from fourm_schema.errors import nearest
 from fourm_schema.modality import Categorical, Continuous, Direction, Features, Image, Modality, Set, Vector
 from fourm_schema.plan import Shown
+from fourm_schema.set_fields import is_learned
 
 LEVELS_MOST = 256
 LEVELS_MOST_CELLS = 256
 BINS_MOST_NUMBERS = 32
 PLUGIN = "plugin:"
 ASKED = "asked for in the file"
-MASK_GRAMMAR = "mask-grammar"
+CODES_GRAMMAR = "grammar-codes"
 
 Positions = Literal["sincos-2d", "sincos-1d", "learned-1d"]
 Condition = Callable[[Modality, Shown], bool]
@@ -97,16 +98,16 @@ def set_in_words(entry: Modality, shown: Shown) -> bool:
     return isinstance(entry, Set) and entry.dialect is not None
 
 
-def set_with_masks(entry: Modality, shown: Shown) -> bool:
+def set_with_codes(entry: Modality, shown: Shown) -> bool:
     return (
         isinstance(entry, Set)
         and entry.dialect is None
-        and any(field.type == "mask" for field in entry.fields.values())
+        and any(is_learned(field) for field in entry.fields.values())
     )
 
 
 def set_of_records(entry: Modality, shown: Shown) -> bool:
-    return isinstance(entry, Set) and entry.dialect is None and not set_with_masks(entry, shown)
+    return isinstance(entry, Set) and entry.dialect is None and not set_with_codes(entry, shown)
 
 
 def text(entry: Modality, shown: Shown) -> bool:
@@ -141,8 +142,8 @@ TABLE: tuple[Row, ...] = (
         f"more than {BINS_MOST_NUMBERS} numbers, or no ranges: a product quantizer learns the codes"),
     Row(set_in_words, "grammar-4m", "table", "sincos-1d",
         "records are written in the words of a text tokenizer, as released 4M models have learned them"),
-    Row(set_with_masks, MASK_GRAMMAR, "table", "sincos-1d",
-        "records are written under the grammar of their fields, masks in codes of an autoencoder"),
+    Row(set_with_codes, CODES_GRAMMAR, "table", "sincos-1d",
+        "records are written under the grammar of their fields, masks and long vectors in learned codes"),
     Row(set_of_records, "grammar", "table", "sincos-1d",
         "records are written under the grammar of their fields, in tokens of their own"),
     Row(text, "wordpiece", "table", "sincos-1d", "words are cut into pieces of the shared vocabulary"),

@@ -15,6 +15,10 @@ Count = Annotated[int, Field(ge=1, le=2**20)]
 Bins = Annotated[int, Field(ge=2, le=65_536)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Range = tuple[Number, Number]
+
+LEARNED_IDS = 1024
+"""Ids of the learned codecs of fields; as many as 4M's tokenizers of poses and of masks have."""
+
 ClassName = Annotated[str, Field(min_length=1)]
 
 
@@ -160,10 +164,14 @@ class VectorField(SetField):
     dim: Count = Field(description="how many numbers")
     range: Range = Field((0.0, 1.0), description="lowest and highest value, [lo, hi]")
     bins: Bins = Field(256, description="bins per number")
+    tokens: Count | None = Field(
+        None, description="write it in so many ids of a codec that is learned, in place of a bin per number"
+    )
+    vocab_size: Count = Field(LEARNED_IDS, description="ids of that codec")
 
     @property
     def token_count(self) -> int:
-        return self.dim
+        return self.tokens or self.dim
 
 
 class MaskField(SetField):
@@ -171,7 +179,8 @@ class MaskField(SetField):
 
     type: Literal["mask"] = Field(description="a binary picture of the item's shape")
     size: Count = Field(64, description="height and width the mask is scaled to, pixels")
-    tokens: Count = Field(16, description="tokens one mask is written in")
+    tokens: Count = Field(16, description="ids one mask is written in, those of a codec that is learned")
+    vocab_size: Count = Field(LEARNED_IDS, description="ids of that codec")
 
     @property
     def token_count(self) -> int:
@@ -194,3 +203,8 @@ AnyField = Annotated[
     NumberField | AngleField | CategoryField | PointField | BoxField | VectorField | MaskField | TextField,
     Field(discriminator="type"),
 ]
+
+
+def is_learned(field: AnyField) -> bool:
+    """Whether a field is written in the ids of a codec that has to be fitted."""
+    return isinstance(field, MaskField) or (isinstance(field, VectorField) and field.tokens is not None)

@@ -13,9 +13,6 @@ from fourm_schema.plan import Special
 from fourm_schema.set_fields import AnyField, TextField
 from fourm_schema.special import sentinels_needed, special_ids
 
-MASK_CODES = 1024
-"""Codes of the autoencoder that will write mask fields; as many as 4M's has."""
-
 
 @attrs.frozen
 class TokenRange:
@@ -113,7 +110,9 @@ def _parts(field: AnyField) -> list[tuple[str, int]]:
             return [("x", field.bins), ("y", field.bins)]
         case "text":
             return [("end", 1)]
-        case "angle" | "vector":
+        case "vector":
+            return [("", field.bins if field.tokens is None else field.vocab_size)]
+        case "angle":
             return [("", field.bins)]
         case "mask":
-            return [("", MASK_CODES)]
+            return [("", field.vocab_size)]

@@ -14,7 +14,7 @@ from fourm_schema.value_rules import (
 )
 from fourm_schema.yaml_tree import Path, Tree, shown
 
-_ORDER_NEEDS = {"distance_to_origin": ("box", "point"), "area": ("box", "mask")}
+_ORDER_NEEDS = {"distance_to_origin": ("box", "point"), "area": ("box",)}
 
 
 def set_faults(tree: Tree, path: Path) -> Iterator[Fault]:

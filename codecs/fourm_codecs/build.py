@@ -21,7 +21,7 @@ from fourm_schema.modality import Modality, Set
 from fourm_schema.plan import Plan, Stream
 from fourm_schema.resolve import resolve
 from fourm_schema.schema import Schema
-from fourm_schema.select import ASKED_ONLY, MASK_GRAMMAR
+from fourm_schema.select import ASKED_ONLY, CODES_GRAMMAR
 from fourm_schema.set_layout import text_vocabulary
 
 
@@ -48,7 +48,7 @@ CODECS: dict[str, CodecClass] = {
 LATER: dict[str, str] = {
     "vit-class-fsq": "patch: 1 with at most 256 cells gets exact levels, one token per cell",
     "vit-feature-fsq": "shown: [pixels] needs no codec as an input; a vector with ranges gets bins",
-    MASK_GRAMMAR: "leave its fields of type mask out: a box can stand for one",
+    CODES_GRAMMAR: "leave its fields of type mask out: a box can stand for one",
     "mlp-pq": "give ranges (and codec: bins past 32 numbers), or shown: [values], which needs no codec",
 }
 """Codecs that the selection table names and a later release builds, each with the exact way round it."""

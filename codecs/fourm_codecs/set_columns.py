@@ -7,7 +7,9 @@ Shapes: N values, R records of all of them, K tokens of a record at most, P numb
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import chain
+from itertools import chain, repeat
+from operator import itemgetter
+from types import NoneType
 from typing import cast
 
 import attrs
@@ -15,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourm_codecs.base import TokenBatch, id_dtype
-from fourm_codecs.grammar import Automaton, Fixed
+from fourm_codecs.grammar import Automaton, Fixed, Production
 from fourm_codecs.scale import Scale
 from fourm_codecs.set_order import ItemOrder, Items
 from fourm_codecs.set_values import AngleForm, BoxForm, CategoryForm, Form, NumberForm, NumbersForm
@@ -24,6 +26,8 @@ from fourm_schema.modality import Set
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+
+Record = dict[str, object]
 
 _NUMBERS = {int, float, np.float64, np.float32, np.int64, np.int32, np.uint8, np.uint16}
 _LISTS = {list, tuple}
@@ -45,47 +49,110 @@ def encode_columns(
         rng: as `SetCodec.encode` takes it.
     """
     single = entry.max_items == 1
-    rows = [[value] if single and type(value) is dict else value for value in values]
-    if not {type(row) for row in rows} <= _LISTS:
+    rows = [[value] if type(value) is dict else value for value in values] if single else values
+    if not set(map(type, rows)) <= _LISTS:
         return None
-    lists = cast("list[list[object]]", rows)
-    counts = np.array([len(row) for row in lists], np.int64)
-    found = list(chain.from_iterable(lists))
-    if {type(record) for record in found} - {dict} or (counts > entry.max_items).any():
+    lists = cast("Sequence[list[object]]", rows)
+    counts = np.fromiter(map(len, lists), np.int64, len(lists))
+    records = list(chain.from_iterable(lists))
+    if set(map(type, records)) - {dict} or (counts > entry.max_items).any():
         return None
-    records, known = cast("list[dict[str, object]]", found), set(entry.fields)
-    if not all(known.issuperset(record) for record in records):
+    columns, first, width = list[Ints](), dict[str, int](), 0
+    # Numbers beyond any range become infinite on the way, and are seen as such.
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = _columns(cast("list[Record]", records), grammar.productions, forms)
+    if found is None:
         return None
-    columns = []
-    for production in grammar.productions:
-        column = [record.get(production.name) for record in records]
-        ids = _field(production, forms[production.name], column) if isinstance(production, Fixed) else None
+    for production, ids in zip(grammar.productions, found, strict=True):
+        columns.append(ids)
+        first[production.name], width = width, width + ids.shape[1]
+    items = Items(np.concatenate(columns, axis=1), np.repeat(np.arange(len(lists)), counts))
+    places = order.of_columns(items, first, counts, rng)
+    return _laid_out(attrs.evolve(items, ids=items.ids[places]), counts, grammar)
+
+
+def _columns(
+    records: list[Record], productions: Sequence[Production], forms: Mapping[str, Form]
+) -> list[Ints] | None:
+    """The ids of each field, (R, slots); None if a value needs another look."""
+    found = list[Ints]()
+    if all(isinstance(forms[production.name], NumberForm) for production in productions):
+        return _numbers(records, productions, forms)
+    # As many keys as there are fields, and each field among them: no other key, and no field missing.
+    whole = set(map(len, records)) <= {len(productions)}
+    known = {production.name for production in productions}
+    if not whole and not all(known.issuperset(record) for record in records):
+        return None
+    for production in productions:
+        if not isinstance(production, Fixed):
+            return None
+        name = production.name
+        try:
+            column = (
+                list(map(itemgetter(name), records)) if whole else [record.get(name) for record in records]
+            )
+        except KeyError:
+            return None
+        ids = _field(production, forms[name], column)
         if ids is None:
             return None
-        columns.append(ids)
-    widths = [ids.shape[1] for ids in columns]
-    table = np.concatenate(columns, axis=1)
-    items = Items(table, np.repeat(np.arange(len(rows)), counts))
-    first = dict(
-        zip((p.name for p in grammar.productions), np.cumsum([0, *widths[:-1]]).tolist(), strict=True)
-    )
-    places = order.of_columns(items, first, counts, rng)
-    return _laid_out(attrs.evolve(items, ids=table[places]), counts, grammar)
+        found.append(ids)
+    return found
+
+
+def _numbers(
+    records: list[Record], productions: Sequence[Production], forms: Mapping[str, Form]
+) -> list[Ints] | None:
+    """The same for records of numbers only, of which most may be missing: what is there is read in one go."""
+    places = {production.name: place for place, production in enumerate(productions)}
+    names = list(chain.from_iterable(records))
+    fields = np.fromiter(map(places.get, names, repeat(-1)), np.int64, len(names))
+    values = list(chain.from_iterable(map(dict.values, records)))
+    if (fields < 0).any():
+        return None
+    owners = np.repeat(np.arange(len(records)), np.fromiter(map(len, records), np.int64, len(records)))
+    if None in values:
+        given = np.fromiter((value is not None for value in values), np.bool_, len(values))
+        fields, owners = fields[given], owners[given]
+        values = [value for value in values if value is not None]
+    numbers = _floats(values)
+    if numbers is None:
+        return None
+    table = np.full((len(productions), len(records)), np.nan)
+    table[fields, owners] = numbers
+    found = list[Ints]()
+    for production, column in zip(productions, table, strict=True):
+        assert isinstance(production, Fixed), "a number is one token"
+        form, absent = forms[production.name], np.isnan(column)
+        assert isinstance(form, NumberForm), "asked for above"
+        missing = bool(absent.any())
+        if missing and production.absent is None:
+            return None
+        marker = -1 if production.absent is None else production.absent
+        bins = _bins(form.scale, np.where(absent, form.scale.low, column) if missing else column)
+        if bins is None:
+            return None
+        ids = production.slots[0].range.start + bins
+        if missing:
+            ids[absent] = marker
+        found.append(ids[:, None])
+    return found
 
 
 def _field(production: Fixed, form: Form, column: list[object]) -> Ints | None:
     """The ids (R, slots) of a field, -1 behind an absent marker; None if a value needs another look."""
     starts = np.array([slot.range.start for slot in production.slots], np.int64)
-    given = [value for value in column if value is not None]
-    places = _places(form, given)
-    if places is None or len(given) == len(column):
+    if NoneType not in set(map(type, column)):
+        places = _places(form, column)
         return None if places is None else places + starts
     if production.absent is None:
         return None
-    present = np.array([value is not None for value in column])
+    places = _places(form, [value for value in column if value is not None])
+    if places is None:
+        return None
     ids = np.full((len(column), len(starts)), -1, np.int64)
     ids[:, 0] = production.absent
-    ids[present] = places + starts
+    ids[[value is not None for value in column]] = places + starts
     return ids
 
 
@@ -113,36 +180,48 @@ def _places(form: Form, column: list[object]) -> Ints | None:
 
 
 def _classes(form: CategoryForm, column: list[object]) -> Ints | None:
-    if not {type(name) for name in column} <= ({str, int} if form.counted else {str}):
+    if not set(map(type, column)) <= ({str, int} if form.counted else {str}):
         return None
-    places = [form.places.get(str(name), -1) for name in column]
-    return None if -1 in places else np.array(places, np.int64).reshape(-1, 1)
+    names = map(str, column) if form.counted else cast("list[str]", column)
+    places = np.fromiter(map(form.places.get, names, repeat(-1)), np.int64, len(column))
+    return None if (places < 0).any() else places[:, None]
 
 
 def _boxes(form: BoxForm, boxes: Floats) -> Ints | None:
-    x0, y0, x1, y1 = form.field.corners(cast("Sequence[float]", boxes.T))
-    corners: Floats = np.stack([x0, y0, x1, y1], axis=1)
-    if (corners[:, :2] > corners[:, 2:]).any():
-        return None
-    return _bins(form.scale, corners)
+    if form.field.convention != "xyxy":
+        x0, y0, x1, y1 = form.field.corners(cast("Sequence[float]", boxes.T))
+        boxes = np.stack([x0, y0, x1, y1], axis=1)
+    return None if (boxes[:, :2] > boxes[:, 2:]).any() else _bins(form.scale, boxes)
 
 
 def _bins(scale: Scale, numbers: Floats) -> Ints | None:
     """The bins of numbers of the range, those a rounding outside among them; None if one is further out."""
+    if not numbers.size:
+        return np.zeros(numbers.shape, np.int64)
     low, high = scale.bounds
-    if not scale.clip and not bool(((low <= numbers) & (numbers <= high)).all()):
+    least, most = float(numbers.min()), float(numbers.max())
+    if not scale.clip and not low <= least <= most <= high:
         return None
-    edges = np.asarray(scale.edges)
-    places = np.searchsorted(edges, np.clip(numbers, scale.low, scale.high), side="right") - 1
-    return np.clip(places, 0, len(edges) - 2)
+    if not scale.low <= least <= most <= scale.high:
+        numbers = np.clip(numbers, scale.low, scale.high)
+    edges, last = np.asarray(scale.edges), len(scale.edges) - 2
+    # Bins of equal width are told by a product, up to a rounding that their borders then mend.
+    guess = ((numbers - scale.low) * ((last + 1) / (scale.high - scale.low))).astype(np.int64)
+    np.minimum(guess, last, out=guess)
+    guess += (edges[1:][guess] <= numbers) & (guess < last)
+    guess -= (edges[guess] > numbers) & (guess > 0)
+    right = (edges[guess] <= numbers) & ((numbers < edges[1:][guess]) | (guess == last))
+    if right.all():
+        return guess
+    return np.clip(np.searchsorted(edges, numbers, side="right") - 1, 0, last)
 
 
 def _floats(column: Sequence[object]) -> Floats | None:
     """Finite numbers; None if one is none. A truth value is none."""
-    if not {type(number) for number in column} <= _NUMBERS:
+    if not set(map(type, column)) <= _NUMBERS:
         return None
     try:
-        numbers = np.array(column, np.float64)
+        numbers = np.fromiter(cast("Sequence[float]", column), np.float64, len(column))
     except OverflowError:
         return None
     return numbers if bool(np.isfinite(numbers).all()) else None
@@ -150,11 +229,14 @@ def _floats(column: Sequence[object]) -> Floats | None:
 
 def _lists(column: list[object], count: int) -> Floats | None:
     """(R, count) finite numbers of lists; None if one is none."""
-    flat = [numbers.tolist() if isinstance(numbers, np.ndarray) else numbers for numbers in column]
-    if not {type(numbers) for numbers in flat} <= _LISTS:
+    types = set(map(type, column))
+    if np.ndarray in types:
+        column = [numbers.tolist() if isinstance(numbers, np.ndarray) else numbers for numbers in column]
+        types = set(map(type, column))
+    if not types <= _LISTS:
         return None
-    lists = cast("list[list[object]]", flat)
-    if {len(numbers) for numbers in lists} - {count}:
+    lists = cast("list[list[object]]", column)
+    if set(map(len, lists)) - {count}:
         return None
     numbers = _floats(list(chain.from_iterable(lists)))
     return None if numbers is None else numbers.reshape(-1, count)

@@ -102,14 +102,15 @@ class ItemOrder:
             starts = np.cumsum(counts) - counts
             moved = [start + rng.permutation(count) for start, count in zip(starts, counts, strict=True)]
             return np.concatenate([everything[:0], *moved])
-        keys = () if self._order == "random" else self._keys(items.ids, first)
-        # The last key decides first.
-        return np.lexsort((*items.ids.T[::-1], *keys, items.owners))
+        if self._order == "random":
+            return np.lexsort((*items.ids.T[::-1], items.owners))
+        keys = self._keys(items.ids, first)
+        placed = _sorted_within(keys, items.owners, counts)
+        # The last key decides first; ids are looked at only where nothing else decides.
+        return np.lexsort((*items.ids.T[::-1], keys, items.owners)) if placed is None else placed
 
-    def _keys(
-        self, ids: NDArray[np.int64], first: Mapping[str, int]
-    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """(R,) what decides, ascending, and before it whether the field is absent: such items come last."""
+    def _keys(self, ids: NDArray[np.int64], first: Mapping[str, int]) -> NDArray[np.float64]:
+        """(R,) what decides, ascending; NaN where the field is absent: such items come last."""
         production, scale = self._production, self._scale
         assert isinstance(production, Fixed) and scale is not None, "points and boxes have scales"
         column = first[production.name]
@@ -117,11 +118,11 @@ class ItemOrder:
         middles = np.array([scale.middle(place) for place in range(len(scale.edges) - 1)])
         starts = np.array([slot.range.start for slot in production.slots])
         places = np.where(absent[:, None], 0, ids[:, column : column + len(starts)] - starts)
-        x = np.where(absent[:, None], 0.0, middles[places]).T
+        x = middles[places].T
         with np.errstate(over="ignore"):
-            if self._order == "area":
-                return -((x[2] - x[0]) * (x[3] - x[1])), absent
-            return x[0] * x[0] + x[1] * x[1], absent
+            area = self._order == "area"
+            keys = -((x[2] - x[0]) * (x[3] - x[1])) if area else x[0] * x[0] + x[1] * x[1]
+        return np.where(absent, np.nan, keys)
 
     # Products, not powers: they overflow to infinity, where a power raises.
     def _distance(self, item: Item) -> tuple[bool, float]:
@@ -142,3 +143,21 @@ class ItemOrder:
             return []
         slots = zip(production.slots, ids, strict=True)
         return [scale.middle(identity - slot.range.start) for slot, identity in slots]
+
+
+def _sorted_within(
+    keys: NDArray[np.float64], owners: NDArray[np.int64], counts: NDArray[np.int64]
+) -> NDArray[np.int64] | None:
+    """(R,) the items of each value by ascending keys; None if these do not decide, or items are too uneven."""
+    most = int(counts.max(initial=0))
+    if most * len(counts) > 8 * len(keys) or np.isnan(keys).any():
+        return None
+    starts = np.cumsum(counts) - counts
+    table = np.full((len(counts), most), np.nan)
+    table[owners, np.arange(len(keys)) - starts[owners]] = keys
+    # Cells without an item hold NaN, which is sorted behind every number.
+    ranks = np.argsort(table, axis=1)
+    ascending = np.take_along_axis(table, ranks, axis=1)
+    if (ascending[:, 1:] == ascending[:, :-1]).any():
+        return None
+    return (starts[:, None] + ranks)[np.arange(most) < counts[:, None]]

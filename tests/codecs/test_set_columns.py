@@ -44,7 +44,7 @@ def test_many_sets_have_the_ids_that_each_has_alone(data: st.DataObject) -> None
 
 @given(st.data())
 def test_values_within_their_declaration_are_encoded_in_columns(data: st.DataObject) -> None:
-    """The fast path is the usual one: nothing that a schema admits makes it step aside, but a set too long."""
+    """Columns are the usual way: nothing that a schema admits makes them step aside, but a set too long."""
     entry = data.draw(sets().filter(lambda entry: not has_text(entry)))
     values = data.draw(st.lists(strategies.values(entry), max_size=3))
     assume(all(len(cast("list[object]", value)) <= entry.max_items for value in values))
