@@ -148,7 +148,7 @@ class ItemOrder:
 def _sorted_within(
     keys: NDArray[np.float64], owners: NDArray[np.int64], counts: NDArray[np.int64]
 ) -> NDArray[np.int64] | None:
-    """(R,) the items of each value by ascending keys; None if these do not decide, or items are too uneven."""
+    """(R,) each value's items by ascending keys; None if these do not decide, or items are too uneven."""
     most = int(counts.max(initial=0))
     if most * len(counts) > 8 * len(keys) or np.isnan(keys).any():
         return None
