@@ -88,10 +88,6 @@ class _Base:
     def _codes(self) -> list[Span]:
         return [self._span(0, HALF), self._span(1, HALF)]
 
-    def _one(self, word: str, written: int = 0) -> Span:
-        identity = self._words.word_ids[word][written]
-        return Span(identity, identity + 1)
-
     def _length(self, word: str) -> int:
         return len(self._words.word_ids[word])
 
