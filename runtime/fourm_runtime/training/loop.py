@@ -12,9 +12,10 @@ from pathlib import Path
 import attrs
 import numpy as np
 
+from fourm_runtime.checkpoints import store as checkpoints
 from fourm_runtime.checkpoints.run_folder import publish, step_directory
 from fourm_runtime.checkpoints.state import DatasetMark, TrainingState
-from fourm_runtime.checkpoints.store import Checkpoint, save
+from fourm_runtime.checkpoints.store import Checkpoint
 from fourm_runtime.data.order import Order
 from fourm_runtime.data.prefetch import Prefetch
 from fourm_runtime.masking.mask import Masker
@@ -228,6 +229,6 @@ def _save(
             0 if average is None else average.updates,
         )
         model = Checkpoint.of(learner.model, origin.schema, origin.codecs)
-        save(step_directory(run, step), model, state)
+        checkpoints.save(step_directory(run, step), model, state)
         publish(run, step, recipe.keep_checkpoints)
     learner.world.wait()
