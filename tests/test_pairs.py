@@ -33,7 +33,7 @@ def test_only_the_way_itself_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     """What prepares a step is not the step."""
     clock = {"process_time": 0.0, "perf_counter": 0.0}
     for name in clock:
-        monkeypatch.setattr(pairs.time, name, lambda name=name: clock[name])
+        monkeypatch.setattr(f"pairs.time.{name}", lambda name=name: clock[name])
 
     def work(cpu: float, wall: float) -> None:
         clock["process_time"] += cpu
