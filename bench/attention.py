@@ -8,15 +8,16 @@ constants at the head of `fourm_runtime.cpu_operator` were chosen here.
 """
 
 import argparse
-import statistics
 import sys
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from pairs import interleave
 
 sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in (".", "codecs", "runtime")]
 
@@ -66,6 +67,11 @@ def ways(lengths: list[int], heads: int, width: int, causal: bool) -> dict[str, 
     return {"packed": packed, "loop": loop, "dense": dense}
 
 
+def step(way: Callable[[], Tensor]) -> None:
+    """Forward and backward."""
+    torch.autograd.backward(way().square().sum())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -77,16 +83,11 @@ def main() -> None:
     for count, low, high, heads, width, causal in CASES:
         generator = torch.Generator().manual_seed(1)
         lengths = torch.randint(low, high + 1, (count,), generator=generator).tolist()
-        times: dict[str, list[float]] = {"packed": [], "loop": [], "dense": []}
-        compared = ways(lengths, heads, width, causal)
-        for turn in range(rounds + 1):
-            for name, way in compared.items():
-                started = time.process_time()
-                torch.autograd.backward(way().square().sum())
-                # The first round builds what later ones reuse, as the first layer of a step does.
-                if turn:
-                    times[name].append(1e3 * (time.process_time() - started))
-        packed, loop, dense = (statistics.median(times[name]) for name in ("packed", "loop", "dense"))
+        # The round that warms up builds what later ones reuse, as the first layer of a step does.
+        times = interleave(
+            {name: partial(step, way) for name, way in ways(lengths, heads, width, causal).items()}, rounds
+        )
+        packed, loop, dense = (1e3 * times.cpu(name) for name in ("packed", "loop", "dense"))
         print(
             f"{count:6d}  {low:3d}..{high:<4d} {heads:3d}x{width}  {causal!s:>6}"
             f"  {packed:8.1f}{loop:8.1f}{dense:8.1f}"

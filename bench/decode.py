@@ -5,20 +5,19 @@
 One text of 256 tokens is generated from 256 encoder tokens (a 16 x 16 token grid), greedily, batch 1, one
 thread, by a model of size tiny (width 384, 6 + 6 blocks) with random weights: once with the cache, once
 running the decoder over the whole prefix in each step. Both must give the same tokens. The two alternate, so
-that what else the machine does hits both; the ratio is that of medians. Exit status 1 if the tokens differ
-or, at 256 tokens, the cache is less than 4 times as fast.
+that what else the machine does hits both; the ratio is the median of the pairs', in CPU seconds. Exit
+status 1 if the tokens differ or, at 256 tokens, the cache is less than 4 times as fast.
 """
 
 import argparse
 import json
-import statistics
 import sys
-import time
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import torch
+
+from pairs import interleave
 
 sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in (".", "codecs", "runtime")]
 
@@ -69,27 +68,27 @@ def main() -> int:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     model, job = build(arguments.tokens)
-    seconds: dict[str, list[float]] = {method: [] for method in get_args(Method)}
     texts = set()
     small, short = build(4)
     run_jobs(small, [short])  # what is imported and set up at the first call is not what is measured
-    for _ in range(arguments.repetitions):
-        for method in get_args(Method):
-            start = time.perf_counter()
-            made = run_jobs(model, [job], method=method)[0]["caption.tokens"]
-            seconds[method].append(time.perf_counter() - start)
-            texts.add(tuple(made.ids.tolist()))
-    pairs = [slow / fast for slow, fast in zip(seconds["recompute"], seconds["cache"], strict=True)]
-    ratio = statistics.median(seconds["recompute"]) / statistics.median(seconds["cache"])
+
+    def write(method: Method) -> None:
+        texts.add(tuple(run_jobs(model, [job], method=method)[0]["caption.tokens"].ids.tolist()))
+
+    times = interleave(
+        {"recompute": lambda: write("recompute"), "cache": lambda: write("cache")},
+        arguments.repetitions,
+        warm=False,
+    )
     generated = len(min(texts, key=len))
-    kept = arguments.tokens < PROMISED_AT or (ratio >= PROMISED_RATIO and generated == arguments.tokens)
+    kept = arguments.tokens < PROMISED_AT or (times.ratio >= PROMISED_RATIO and generated == arguments.tokens)
     record = {
         "tokens": generated,
         "same_tokens": len(texts) == 1,
-        "cache_s": round(statistics.median(seconds["cache"]), 3),
-        "recompute_s": round(statistics.median(seconds["recompute"]), 3),
-        "ratio": round(ratio, 2),
-        "ratio_range": [round(min(pairs), 2), round(max(pairs), 2)],
+        "cache_s": round(times.cpu("cache"), 3),
+        "recompute_s": round(times.cpu("recompute"), 3),
+        "ratio": round(times.ratio, 2),
+        "ratio_range": [round(times.low, 2), round(times.high, 2)],
     }
     if arguments.json:
         print(json.dumps(record))
@@ -97,7 +96,7 @@ def main() -> int:
         same = "equal" if len(texts) == 1 else "DIFFER"
         print(f"recompute  {record['recompute_s']:8.3f} s for {generated} tokens")
         print(f"cache      {record['cache_s']:8.3f} s, tokens {same}")
-        print(f"ratio      {ratio:8.2f}   (pairs {min(pairs):.2f} to {max(pairs):.2f})")
+        print(f"ratio      {times.ratio:8.2f}   (pairs {times.low:.2f} to {times.high:.2f})")
     return int(len(texts) != 1 or not kept)
 
 

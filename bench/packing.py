@@ -14,15 +14,14 @@ Target: ratio <= fill + 0.10 at a fill of 0.7, and <= 1.05 at 0.9.
 
 import argparse
 import json
-import statistics
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import attrs
 import numpy as np
 import torch
+
+from pairs import interleave
 
 sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in (".", "codecs", "runtime")]
 
@@ -154,36 +153,25 @@ def measure(fill: float, pairs: int) -> Timing:
         losses = [torch.nn.functional.cross_entropy(logits[name], padded.labels[name]) for name in logits]
         return torch.stack(losses).mean()
 
-    def timed(step: Callable[[], torch.Tensor]) -> tuple[float, float]:
-        model.zero_grad(set_to_none=True)
-        cpu, wall = time.process_time(), time.perf_counter()
-        torch.autograd.backward(step())
-        return time.process_time() - cpu, time.perf_counter() - wall
-
     difference = abs(float(packed_step().detach()) - float(padded_step().detach()))
     assert difference < 1e-4, f"the two models differ by {difference} in loss: there is nothing to compare"
-    timed(packed_step)
-    timed(padded_step)
-    packed_times, padded_times = [], []
-    for pair in range(pairs):
-        # Who goes first alternates, so that a slowing machine favours neither.
-        if pair % 2:
-            padded_times.append(timed(padded_step))
-            packed_times.append(timed(packed_step))
-        else:
-            packed_times.append(timed(packed_step))
-            padded_times.append(timed(padded_step))
-    ratios = [one[0] / other[0] for one, other in zip(packed_times, padded_times, strict=True)]
-    walls = [one[1] / other[1] for one, other in zip(packed_times, padded_times, strict=True)]
+    times = interleave(
+        {
+            "packed": lambda: torch.autograd.backward(packed_step()),
+            "padded": lambda: torch.autograd.backward(padded_step()),
+        },
+        pairs,
+        before=lambda: model.zero_grad(set_to_none=True),
+    )
     slots = padded.encoder_mask.shape[0] * (padded.encoder_mask.shape[1] + padded.decoder_mask.shape[1])
     return Timing(
         fill=(batch.encoder.size + batch.decoder.size) / slots,
-        ratio=statistics.median(ratios),
-        low=min(ratios),
-        high=max(ratios),
-        wall_ratio=statistics.median(walls),
-        packed_s=statistics.median(cpu for cpu, _ in packed_times),
-        padded_s=statistics.median(cpu for cpu, _ in padded_times),
+        ratio=times.ratio,
+        low=times.low,
+        high=times.high,
+        wall_ratio=times.wall_ratio,
+        packed_s=times.cpu("packed"),
+        padded_s=times.cpu("padded"),
     )
 
 

@@ -21,12 +21,9 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from fourm_schema.errors import CodecError
 from fourm_schema.modality import Set
 from fourm_schema.plan import Special
-from fourm_schema.resolve import resolve
-from fourm_schema.schema import Schema
-from fourm_schema.set_layout import SetLayout, TokenRange, set_layout, text_vocabulary
+from fourm_schema.set_layout import SetLayout, TokenRange, set_layout
 
 Mask = NDArray[np.bool_]
 
@@ -356,24 +353,3 @@ def id_mask(vocab_size: int, ranges: tuple[tuple[int, int], ...]) -> Mask:
         mask[start:stop] = True
     mask.flags.writeable = False
     return mask
-
-
-def build_automaton(schema: Schema, name: str) -> Automaton:
-    """The automaton of a declared set; no trained vocabulary is needed.
-
-    Args:
-        schema: the declaration.
-        name: a modality, or its stream.
-
-    Raises:
-        CodecError: if the modality is no set.
-        PlanError: if the schema has no such modality, or it cannot be encoded in this version.
-    """
-    plan = resolve(schema)
-    stream = plan.stream(name)
-    entry = schema.modalities[stream.modality]
-    if not isinstance(entry, Set):
-        raise CodecError(stream.name, "only sets have a grammar", got=f"kind {entry.kind!r}")
-    words = text_vocabulary(stream.modality, entry)
-    pieces = next((v.size - v.special.size for v in plan.vocabularies if v.name == words), 0)
-    return Automaton.of_entry(stream.modality, entry, pieces)

@@ -157,11 +157,6 @@ def load_vocabulary(path: Path | str) -> WordVocabulary:
     return _vocabulary_from_bytes(read_file(Path(path)), str(path))
 
 
-def vocabulary_hash(vocabulary: WordVocabulary) -> str:
-    """Hash of what a vocabulary's ids mean; its name does not enter it."""
-    return hashlib.sha256(_vocabulary_bytes(vocabulary, named=False)).hexdigest()
-
-
 def _file_name(part: str, digest: Json, where: str = "") -> str:
     # Only a digest of our own making may become part of a path.
     if not isinstance(digest, str) or len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):

@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fourm_codecs.grammar import NATIVE, Automaton, State, build_automaton
+from fourm_codecs.base import Parts
+from fourm_codecs.grammar import NATIVE, Automaton, State
+from fourm_codecs.sets import SetCodec
 from fourm_schema.errors import CodecError, PlanError, SchemaError
 from fourm_schema.load import parse_schema
 from fourm_schema.modality import Set
@@ -118,7 +120,7 @@ def test_the_plan_counts_the_ids_of_a_set_and_its_sentinels() -> None:
     assert (stream.vocabulary, stream.length) == ("boxes.tokens", 2 * 5 + 1)
     assert special.sentinel_count == 2 + 2
     assert stream.vocab_size == special.size + 10 + 10 + 1 + 2
-    assert build_automaton(parse_schema(BOXES), "boxes").vocab_size == stream.vocab_size
+    assert automaton_of(boxes()).vocab_size == stream.vocab_size
 
 
 def test_two_sets_and_a_text_each_write_in_their_own_ids() -> None:
@@ -142,7 +144,7 @@ modalities:
 
 def test_a_second_corner_is_never_before_the_first() -> None:
     """What a generator writes is a box, whatever its model believes."""
-    automaton = build_automaton(parse_schema(BOXES), "boxes")
+    automaton = automaton_of(boxes())
     x, y = (set_layout("boxes", boxes(), 0).range(name) for name in ("box.x", "box.y"))
     state: State | None = automaton.start
     for identity in (x.start + 6, y.start + 2):
@@ -157,7 +159,7 @@ def test_a_second_corner_is_never_before_the_first() -> None:
 
 def test_an_item_that_no_longer_fits_is_not_begun() -> None:
     """An item needs five tokens and the end one: with five left, only the end may come."""
-    automaton = build_automaton(parse_schema(BOXES), "boxes")
+    automaton = automaton_of(boxes())
 
     assert np.flatnonzero(automaton.allowed(automaton.start, 5)).tolist() == [automaton.special.end]
     assert automaton.allowed(automaton.start, 6).sum() == 1 + 10
@@ -166,7 +168,7 @@ def test_an_item_that_no_longer_fits_is_not_begun() -> None:
 
 def test_masks_are_shared_and_cannot_be_written_to() -> None:
     """A generator asks for the same few masks at every step."""
-    automaton = build_automaton(parse_schema(BOXES), "boxes")
+    automaton = automaton_of(boxes())
     mask = automaton.allowed(automaton.start, 50)
 
     assert automaton.allowed(State(1, 0, 0), 60) is mask
@@ -176,7 +178,7 @@ def test_masks_are_shared_and_cannot_be_written_to() -> None:
 
 def test_states_are_plain_and_hashable() -> None:
     """Generators keep one per row and compare them."""
-    automaton = build_automaton(parse_schema(BOXES), "boxes")
+    automaton = automaton_of(boxes())
 
     assert {automaton.start, State(0, 0, 0)} == {State(items=0, field=0, place=0, memory=())}
     assert NATIVE.name == "native"
@@ -185,9 +187,9 @@ def test_states_are_plain_and_hashable() -> None:
 def test_only_sets_have_a_grammar() -> None:
     schema = parse_schema("version: 1\nmodalities: {v: {kind: vector, dim: 2, ranges: [0, 1]}}")
     with pytest.raises(CodecError) as caught:
-        build_automaton(schema, "v")
+        SetCodec.from_entry("v", schema.modalities["v"], Parts())
 
-    assert str(caught.value) == "v.tokens: only sets have a grammar; got kind 'vector'"
+    assert str(caught.value) == "v: a grammar is for sets; got kind 'vector'"
 
 
 def test_texts_of_one_set_share_a_vocabulary() -> None:

@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from fourm_runtime.assemble import assemble
 from fourm_runtime.checkpoints.files import replacing
-from fourm_runtime.checkpoints.store import Checkpoint, find_checkpoint, load, load_training_state, save
+from fourm_runtime.checkpoints.run_folder import find_checkpoint
+from fourm_runtime.checkpoints.store import Checkpoint, load, load_training_state, save
 from fourm_schema.architecture import Architecture
 from fourm_schema.errors import CheckpointError
 from fourm_schema.resolve import resolve

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 from fourm_codecs.store import load_codec
-from fourm_runtime.cli.app import app
+from tests.runtime.command_line import fourm, refused
 
 SCHEMA = """\
 version: 1
@@ -19,20 +18,6 @@ modalities:
   shape: {kind: vector, dim: 2, ranges: [0, 1], bins: 8}
   caption: {kind: text, vocabulary: words, max_tokens: 8, views: 2}
 """
-
-
-def fourm(*arguments: object) -> str:
-    """Run a command line that has to succeed; give back what it printed."""
-    done = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    return done.stdout
-
-
-def refused(*arguments: object) -> str:
-    """Run a command line that has to be refused; give back the panel's words, line breaks taken out."""
-    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert done.exit_code == 2, done.output
-    return " ".join(done.stderr.replace("│", " ").split())
 
 
 @pytest.fixture(scope="module")

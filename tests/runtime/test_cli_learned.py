@@ -5,10 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 from fourm_codecs.store import codec_hash, load_codec
-from fourm_runtime.cli.app import app
+from tests.runtime.command_line import fourm, refused
 
 SCHEMA = """\
 version: 1
@@ -25,13 +24,6 @@ model: {size: nano, dim: 32, heads: 2, encoder_depth: 1, decoder_depth: 1}
 steps: {total: 2, samples_per_step: 8, warmup: 1}
 """
 FIT = ("--steps", 12, "--batch-size", 8)
-
-
-def run(*arguments: object, status: int = 0) -> str:
-    """Run a command line that ends with `status`; give back what it printed, line breaks taken out."""
-    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert done.exit_code == status, done.output
-    return " ".join((done.stderr.replace("│", " ") if status else done.stdout).split())
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +43,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows[3].pop("photo")
     (folder / "samples.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     data, codecs = folder / "photos.lance", folder / "codecs"
-    run("data", "import", folder / "samples.jsonl", "--schema", folder / "modalities.yaml", "--to", data)
-    run("codec", "train", "words", "--data", data, "--to", codecs)
-    printed = run("codec", "train", "photo", "--data", data, "--to", codecs, *FIT)
+    fourm("data", "import", folder / "samples.jsonl", "--schema", folder / "modalities.yaml", "--to", data)
+    fourm("codec", "train", "words", "--data", data, "--to", codecs)
+    printed = fourm("codec", "train", "photo", "--data", data, "--to", codecs, *FIT)
     assert "3 images held out: root mean square error" in printed
     assert "of 40 ids used" in printed
     return folder
@@ -62,12 +54,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_model_trains_over_the_ids_of_a_learned_codec(home: Path) -> None:
     """The whole way to a drawn image: a stream with a learned codec is a stream like any other."""
     data, codecs = home / "photos.lance", home / "codecs"
-    run("data", "encode", data, "--codecs", codecs)
-    streams = json.loads(run("data", "status", data, "--json"))["streams"]
+    fourm("data", "encode", data, "--codecs", codecs)
+    streams = json.loads(fourm("data", "status", data, "--json"))["streams"]
 
     assert {s["stream"]: s["state"] for s in streams}["photo.tokens"] == "encoded"
-    run("train", home / "train.yaml", "--data", data, "--codecs", codecs, "--to", home / "run", "--quiet")
-    run("generate", home / "run", "--from", "caption=a grey wall", "--to", "photo", "--out", home / "drawn")
+    fourm("train", home / "train.yaml", "--data", data, "--codecs", codecs, "--to", home / "run", "--quiet")
+    fourm("generate", home / "run", "--from", "caption=a grey wall", "--to", "photo", "--out", home / "drawn")
 
     drawn = np.load(next((home / "drawn").glob("*.npy")))
     assert drawn.shape == (4, 4)
@@ -77,10 +69,10 @@ def test_a_model_trains_over_the_ids_of_a_learned_codec(home: Path) -> None:
 def test_check_shows_the_law_of_the_fit_beside_what_is_measured_now(home: Path) -> None:
     """A user sees at once whether other data is kept as well as that which the codec was fitted to."""
     arguments = (home / "modalities.yaml", "--codecs", home / "codecs", "--examples", 20, "--json")
-    rows = {row["modality"]: row for row in json.loads(run("codec", "check", *arguments))}
+    rows = {row["modality"]: row for row in json.loads(fourm("codec", "check", *arguments))}
     measured = {
         row["modality"]: row
-        for row in json.loads(run("codec", "check", *arguments, "--data", home / "photos.lance"))
+        for row in json.loads(fourm("codec", "check", *arguments, "--data", home / "photos.lance"))
     }
 
     assert all(row["kept"] for row in rows.values())
@@ -96,8 +88,8 @@ def test_training_again_gives_the_same_codec_and_resuming_a_finished_fit_too(
 ) -> None:
     """Encoded columns stay valid: the hash is of the weights."""
     arguments = ("codec", "train", "photo", "--data", home / "photos.lance", "--to", tmp_path, *FIT)
-    run(*arguments)
-    run(*arguments, "--resume")
+    fourm(*arguments)
+    fourm(*arguments, "--resume")
 
     assert codec_hash(load_codec(tmp_path / "photo")) == codec_hash(load_codec(home / "codecs" / "photo"))
 
@@ -113,10 +105,10 @@ def test_training_again_gives_the_same_codec_and_resuming_a_finished_fit_too(
 def test_a_name_that_nothing_can_be_trained_for_is_refused(
     home: Path, tmp_path: Path, name: str, message: str
 ) -> None:
-    assert message in run("codec", "train", name, "--data", home / "photos.lance", "--to", tmp_path, status=2)
+    assert message in refused("codec", "train", name, "--data", home / "photos.lance", "--to", tmp_path)
 
 
 def test_encoding_without_the_trained_codec_names_the_verb_that_trains_it(home: Path) -> None:
-    message = run("data", "encode", home / "photos.lance", "--stream", "photo", status=2)
+    message = refused("data", "encode", home / "photos.lance", "--stream", "photo")
 
     assert "its codec 'vit-fsq' is not trained yet; train it: fourm codec train photo" in message

@@ -4,13 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from fourm_runtime.cli.app import app
 from fourm_runtime.data.dataset import Dataset
 from fourm_runtime.data.reader import Reader
 from fourm_runtime.masking.mask import Masker
 from fourm_runtime.training.recipe import load_recipe
+from tests.runtime.command_line import fourm, refused
 from tests.runtime.data_samples import SCHEMA, codecs_of, samples
 from tests.runtime.markup import read
 
@@ -23,13 +22,6 @@ masks:
 steps: {total: 1, samples_per_step: 1}
 seed: 3
 """
-
-
-def run(*arguments: object, code: int = 0) -> str:
-    """What a command line printed, line breaks of panels taken out."""
-    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert done.exit_code == code, done.output
-    return done.stdout if code == 0 else " ".join(done.stderr.replace("│", " ").split())
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +39,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_sheet_shows_every_modality_of_the_first_samples(home: Path, tmp_path: Path) -> None:
     page = tmp_path / "sheet.html"
-    record = json.loads(run("data", "show", home / "few.lance", "--rows", 3, "--to", page, "--json"))
+    record = json.loads(fourm("data", "show", home / "few.lance", "--rows", 3, "--to", page, "--json"))
     seen = read(page.read_text())
 
     assert [sample["id"] for sample in record["samples"]] == ["s0", "s1", "s2"]
@@ -61,7 +53,7 @@ def test_a_sheet_shows_every_modality_of_the_first_samples(home: Path, tmp_path:
 
 def test_a_sheet_counts_the_tokens_of_every_alternative(home: Path, tmp_path: Path) -> None:
     page = tmp_path / "sheet.html"
-    record = json.loads(run("data", "show", home / "few.lance", "--ids", "s7,3", "--to", page, "--json"))
+    record = json.loads(fourm("data", "show", home / "few.lance", "--ids", "s7,3", "--to", page, "--json"))
     tokens = record["samples"][1]["tokens"]
     said = f"caption.tokens: {' and '.join(map(str, tokens['caption.tokens']))} tokens"
 
@@ -73,7 +65,7 @@ def test_a_sheet_counts_the_tokens_of_every_alternative(home: Path, tmp_path: Pa
 def test_a_dataset_without_tokens_can_be_looked_at(home: Path, tmp_path: Path) -> None:
     """The first look at imported samples comes before anything is encoded."""
     page = tmp_path / "sheet.html"
-    said = run("data", "show", home / "bare.lance", "--to", page)
+    said = fourm("data", "show", home / "bare.lance", "--to", page)
 
     assert said.splitlines() == [f"{page}: 8 of 12 samples, 4 modalities"]
     assert "shape.values: 1 token\nshape.tokens: not encoded" in read(page.read_text()).texts
@@ -82,7 +74,7 @@ def test_a_dataset_without_tokens_can_be_looked_at(home: Path, tmp_path: Path) -
 def test_masks_of_a_sample_are_drawn_as_a_run_would_draw_them(home: Path, tmp_path: Path) -> None:
     page = tmp_path / "mask.html"
     command = ("mask", "show", home / "few.lance", "--recipe", home / "train.yaml", "--sample", "s10")
-    record = json.loads(run(*command, "--draws", 5, "--to", page, "--json"))
+    record = json.loads(fourm(*command, "--draws", 5, "--to", page, "--json"))
 
     dataset = Dataset.open(home / "few.lance")
     masker = Masker(dataset.plan, load_recipe(home / "train.yaml").mixture(dataset.plan), 3)
@@ -108,7 +100,7 @@ def test_another_seed_or_recipe_gives_other_masks(home: Path, tmp_path: Path) ->
         tmp_path / "m.html",
     )
     found = [
-        json.loads(run(*command, "--json", *more))["draws"]
+        json.loads(fourm(*command, "--json", *more))["draws"]
         for more in ((), ("--seed", 3), ("--seed", 4), ("--set", "budget.input=1"))
     ]
 
@@ -119,7 +111,7 @@ def test_another_seed_or_recipe_gives_other_masks(home: Path, tmp_path: Path) ->
 def test_masks_need_tokens_and_the_message_names_the_verb_that_makes_them(home: Path, tmp_path: Path) -> None:
     command = ("mask", "show", home / "bare.lance", "--recipe", home / "train.yaml")
 
-    assert "encode first: fourm data encode" in run(*command, "--to", tmp_path / "m.html", code=2)
+    assert "encode first: fourm data encode" in refused(*command, "--to", tmp_path / "m.html")
     assert not (tmp_path / "m.html").exists()
 
 
@@ -129,13 +121,13 @@ def test_an_unknown_sample_is_told_with_what_there_is(
 ) -> None:
     option = "--ids" if verb[0] == "data" else "--sample"
     recipe = [home / part if part == "train.yaml" else part for part in verb[2:]]
-    said = run(*verb[:2], home / "few.lance", *recipe, option, "s99", "--to", tmp_path / "x.html", code=2)
+    said = refused(*verb[:2], home / "few.lance", *recipe, option, "s99", "--to", tmp_path / "x.html")
 
     assert "has no sample 's99'; give a row from 0 to 11, or an id such as s0, s1, s2" in said
 
 
 def test_a_page_that_cannot_be_written_is_a_fault_of_the_request(home: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    said = run("data", "show", home / "few.lance", "--to", tmp_path / "file" / "x.html", code=2)
+    said = refused("data", "show", home / "few.lance", "--to", tmp_path / "file" / "x.html")
 
     assert "RequestError" in said and "cannot be written" in said and "name another file" in said

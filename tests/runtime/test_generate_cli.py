@@ -6,17 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image as Pictures
-from typer.testing import CliRunner
 
 from fourm_codecs.build import build_codec
 from fourm_codecs.vocabulary import WordVocabulary
 from fourm_runtime.any_to_any import AnyToAny
 from fourm_runtime.assemble import assemble
 from fourm_runtime.checkpoints import store as checkpoint
-from fourm_runtime.cli.app import app
 from fourm_schema.architecture import Architecture
 from fourm_schema.resolve import resolve
 from fourm_schema.schema import Schema
+from tests.runtime.command_line import Outcome, run
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +51,8 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def fourm(saved: Path, *arguments: str) -> tuple[int, str, str]:
-    done = CliRunner().invoke(app, ["generate", str(saved / "model"), *arguments])
-    return done.exit_code, done.stdout, " ".join(done.stderr.replace("│", " ").split())
+def fourm(saved: Path, *arguments: str) -> Outcome:
+    return run("generate", saved / "model", *arguments)
 
 
 def test_every_kind_is_shown_and_written_as_people_look_at_it(saved: Path, tmp_path: Path) -> None:

@@ -5,19 +5,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from typer.testing import CliRunner
 
 from fourm_codecs.sets_4m import RecordTextCodec
 from fourm_codecs.tokenizer_file import TokenizerFile
 from fourm_runtime.any_to_any import AnyToAny
 from fourm_runtime.checkpoints.store import save
-from fourm_runtime.cli.app import app
 from fourm_runtime.generation.request import Prefix
 from fourm_runtime.released.importing import import_4m
 from fourm_runtime.released.modalities import Found
 from fourm_schema.errors import CodecError, RequestError
 from fourm_schema.modality import Set, Text
 from tests.codecs.released_texts import small_tokenizer
+from tests.runtime.command_line import run
 from tests.runtime.small_release import contents, small_release
 
 DOG: dict[str, object] = {"box": [0.1, 0.2, 0.5, 0.6], "label": "dog"}
@@ -56,11 +55,6 @@ def model(folder: Path) -> AnyToAny:
     return AnyToAny.from_pretrained(folder / "imported")
 
 
-def fourm(*arguments: str | Path) -> tuple[int, str, str]:
-    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    return done.exit_code, done.stdout, " ".join(done.stderr.replace("│", " ").split())
-
-
 def test_records_only_change_how_ids_are_read(folder: Path) -> None:
     """With and without a tokenizer: the same streams, the same rows, the same numbers."""
     ids, records = (
@@ -77,7 +71,7 @@ def test_records_only_change_how_ids_are_read(folder: Path) -> None:
 
 
 def test_an_export_gives_the_file_back(folder: Path, tmp_path: Path) -> None:
-    code, _, _ = fourm("export", "4m", folder / "imported", "--to", tmp_path / "out.safetensors")
+    code, _, _ = run("export", "4m", folder / "imported", "--to", tmp_path / "out.safetensors")
     tensors, metadata = contents(folder / "model.safetensors")
     found, told = contents(tmp_path / "out.safetensors")
 
@@ -122,7 +116,7 @@ def test_a_part_of_a_record_is_not_drawn_on(model: AnyToAny) -> None:
 
 def test_generate_reads_and_writes_records(folder: Path, tmp_path: Path) -> None:
     """As of any set: JSON goes in, a table comes out, and files of JSON."""
-    code, printed, said = fourm(
+    code, printed, said = run(
         *("generate", folder / "imported", "--from", f"det={json.dumps([DOG])}"),
         *(
             "--from",
@@ -152,7 +146,7 @@ def test_generate_reads_and_writes_records(folder: Path, tmp_path: Path) -> None
     ],
 )
 def test_generate_tells_what_is_no_record(given: str, message: str, folder: Path) -> None:
-    code, _, said = fourm("generate", folder / "imported", "--from", given, "--to", "caption")
+    code, _, said = run("generate", folder / "imported", "--from", given, "--to", "caption")
 
     assert code == 2 and message in said
 

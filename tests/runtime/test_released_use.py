@@ -5,14 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner
 
 from fourm_codecs.dense import DenseView
 from fourm_runtime.any_to_any import AnyToAny
 from fourm_runtime.assemble import empty_model, initialise
 from fourm_runtime.checkpoints.grow import grow
 from fourm_runtime.checkpoints.store import Checkpoint, save
-from fourm_runtime.cli.app import app
 from fourm_runtime.generation.samples import Sample, Tokens, packed
 from fourm_runtime.released.exporting import export_4m, released_tensors
 from fourm_runtime.released.importing import import_4m
@@ -21,6 +19,7 @@ from fourm_schema.architecture import Architecture
 from fourm_schema.errors import CheckpointError, CodecError, PlanError, RequestError
 from fourm_schema.resolve import require_runnable, resolve
 from fourm_schema.schema import Schema
+from tests.runtime.command_line import run
 from tests.runtime.small_release import WORDS, contents, small_release, tokenizer_file
 
 
@@ -29,20 +28,15 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return small_release(tmp_path_factory.mktemp("released"))
 
 
-def fourm(*arguments: str | Path) -> tuple[int, str, str]:
-    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    return done.exit_code, done.stdout, " ".join(done.stderr.replace("│", " ").split())
-
-
 def loaded(released: Path, folder: Path, tokenizer: Path | None = None) -> AnyToAny:
     save(folder / "model", import_4m(released, tokenizer))
     return AnyToAny.from_pretrained(folder / "model")
 
 
 def test_the_verbs_bring_a_model_in_and_out_again(released: Path, tmp_path: Path) -> None:
-    code, printed, _ = fourm("import", "4m", released, "--to", tmp_path / "model")
+    code, printed, _ = run("import", "4m", released, "--to", tmp_path / "model")
     assert code == 0 and "model: 5 streams, " in printed
-    code, _, _ = fourm("export", "4m", tmp_path / "model", "--to", tmp_path / "out.safetensors")
+    code, _, _ = run("export", "4m", tmp_path / "model", "--to", tmp_path / "out.safetensors")
     assert code == 0
     tensors, metadata = contents(released)
     found, told = contents(tmp_path / "out.safetensors")
@@ -55,7 +49,7 @@ def test_a_verb_never_writes_over_what_is_there(released: Path, tmp_path: Path) 
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "thesis.txt").write_text("all of it")
 
-    code, _, said = fourm("import", "4m", released, "--to", tmp_path / "model")
+    code, _, said = run("import", "4m", released, "--to", tmp_path / "model")
 
     assert code == 2
     assert "exists already; give a new name, or remove it first" in said
@@ -63,7 +57,7 @@ def test_a_verb_never_writes_over_what_is_there(released: Path, tmp_path: Path) 
 
 
 def test_a_fault_of_a_file_becomes_a_panel(tmp_path: Path) -> None:
-    code, _, said = fourm("import", "4m", tmp_path / "nothing.safetensors", "--to", tmp_path / "model")
+    code, _, said = run("import", "4m", tmp_path / "nothing.safetensors", "--to", tmp_path / "model")
 
     assert code == 2 and "does not exist" in said
     assert not (tmp_path / "model").exists()
@@ -127,7 +121,7 @@ def test_what_a_model_cannot_serve_is_told_at_once(released: Path, tmp_path: Pat
     for file in (tmp_path / "model").glob("*.safetensors"):
         file.write_bytes(b"")
 
-    code, _, said = fourm(
+    code, _, said = run(
         *("generate", tmp_path / "model", "--from", "caption=[210]", "--from", "tok_dinov2_global=[1]"),
         *("--to", "rgb@224,t5_caption,tok_depth@224,tok_rgb@448", "--set", "tok_depth@224.steps=17"),
         *("--set", 'tok_depth@224.guidance={"rgb@224": 2}'),
@@ -148,14 +142,14 @@ def test_what_a_model_cannot_serve_is_told_at_once(released: Path, tmp_path: Pat
 def test_generate_reads_and_writes_ids(released: Path, tmp_path: Path) -> None:
     """A line of the first ids for people, an array in a file; either is taken as an input again."""
     save(tmp_path / "model", import_4m(released))
-    run, out = tmp_path / "model", tmp_path / "out"
+    model, out = tmp_path / "model", tmp_path / "out"
 
-    code, printed, _ = fourm(
-        *("generate", run, "--from", "caption=[210, 211]", "--to", "tok_depth,tok_dinov2_global"),
+    code, printed, _ = run(
+        *("generate", model, "--from", "caption=[210, 211]", "--to", "tok_depth,tok_dinov2_global"),
         *("--steps", "1", "--temperature", "0", "--out", out),
     )
-    again = fourm(
-        *("generate", run, "--from", f"tok_depth@224={out / 'tok_depth-0.npy'}"),
+    again = run(
+        *("generate", model, "--from", f"tok_depth@224={out / 'tok_depth-0.npy'}"),
         *("--continue", "caption=[212]", "--to", "caption"),
     )
 
@@ -170,7 +164,7 @@ def test_what_is_no_ids_is_refused_before_anything_is_computed(
     value: str, released: Path, tmp_path: Path
 ) -> None:
     save(tmp_path / "model", import_4m(released))
-    code, _, said = fourm("generate", tmp_path / "model", "--from", f"caption={value}", "--to", "tok_depth")
+    code, _, said = run("generate", tmp_path / "model", "--from", f"caption={value}", "--to", "tok_depth")
 
     assert code == 2 and "--from caption: are token ids: [1, 2, ...], or a file of them" in said
 

@@ -13,6 +13,7 @@ from torch import nn
 from fourm_runtime.assemble import assemble
 from fourm_runtime.batch import Batch, Dense, Int64
 from fourm_runtime.checkpoints import store as checkpoints
+from fourm_runtime.checkpoints.run_folder import find_checkpoint
 from fourm_runtime.checkpoints.state import DatasetMark
 from fourm_runtime.data.dataset import Dataset
 from fourm_runtime.data.order import Order
@@ -144,7 +145,7 @@ def test_a_gradient_that_is_no_number_ends_the_run_and_spoils_nothing(tmp_path: 
     assert "no checkpoint was touched: lower optimizer.lr" in message
     assert [metrics.step for metrics in read_metrics(tmp_path)] == [0, 1]
     kept = checkpoints.load(tmp_path)
-    assert checkpoints.find_checkpoint(tmp_path).name == "step-00000002"
+    assert find_checkpoint(tmp_path).name == "step-00000002"
     assert all(bool(weight.isfinite().all()) for weight in kept.weights.values())
 
 

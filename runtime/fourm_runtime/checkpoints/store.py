@@ -1,20 +1,16 @@
 """A checkpoint is a directory that holds all a model needs, readable without running anything of it.
 
-    config.json          format, framework, plan, allocation, architecture
-    schema.yaml          the schema, frozen
-    model.safetensors    every parameter, by name
-    codecs/<modality>/   the codec of each token stream
-    README.md            a card for people
-    origin.json          of an imported model: what its export gives back
-    training/            what a run needs to go on (see `fourm_runtime.checkpoints.state`); not for use
-
-In a run's directory checkpoints stand as `checkpoints/step-00000100`, and the text file
-`checkpoints/latest` names the newest.
+config.json          format, framework, plan, allocation, architecture
+schema.yaml          the schema, frozen
+model.safetensors    every parameter, by name
+codecs/<modality>/   the codec of each token stream
+README.md            a card for people
+origin.json          of an imported model: what its export gives back
+training/            what a run needs to go on (see `fourm_runtime.checkpoints.state`); not for use
 """
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -32,13 +28,12 @@ from fourm_runtime.checkpoints.files import (
     read_record,
     read_tensors,
     read_text,
-    remove,
     replacing,
     tensor_shapes,
     write_record,
     write_tensors,
-    write_text,
 )
+from fourm_runtime.checkpoints.run_folder import CONFIG, find_checkpoint
 from fourm_runtime.checkpoints.state import TrainingState, load_state, save_state
 from fourm_runtime.transformer import AnyToAnyTransformer
 from fourm_schema.allocation import Allocation, Span, allocate
@@ -50,18 +45,10 @@ from fourm_schema.plan import Plan
 from fourm_schema.schema import Schema
 
 FORMAT = 1
-CONFIG, SCHEMA, WEIGHTS, CODECS, CARD = (
-    "config.json",
-    "schema.yaml",
-    "model.safetensors",
-    "codecs",
-    "README.md",
-)
+SCHEMA, WEIGHTS, CODECS, CARD = "schema.yaml", "model.safetensors", "codecs", "README.md"
 ORIGIN = "origin.json"
-CHECKPOINTS, LATEST = "checkpoints", "latest"
 
 _MEND = "restore the checkpoint, or use another one"
-_STEP_NAME = re.compile(r"step-\d{8,}")
 
 
 @attrs.frozen
@@ -220,53 +207,6 @@ def load_training_state(path: Path | str) -> TrainingState:
         CheckpointError: if the checkpoint has no training state, or it is damaged.
     """
     return load_state(find_checkpoint(path))
-
-
-def step_directory(run: Path, step: int) -> Path:
-    """Where a run keeps the checkpoint that it wrote after `step` steps."""
-    return run / CHECKPOINTS / f"step-{step:08d}"
-
-
-def publish(run: Path, step: int, keep: int) -> None:
-    """Name a checkpoint as the run's latest, then remove all but the `keep` newest."""
-    write_text(run / CHECKPOINTS / LATEST, step_directory(run, step).name + "\n")
-    for old in _steps(run)[:-keep]:
-        remove(old)
-
-
-def find_checkpoint(path: Path | str) -> Path:
-    """Find a checkpoint's directory.
-
-    Args:
-        path: the checkpoint itself, or a run, which means the checkpoint that its `latest` names, or the
-            newest one if that file is not there or names none.
-
-    Raises:
-        CheckpointError: if there is none.
-    """
-    place = Path(path)
-    if (place / CONFIG).exists():
-        return place
-    known = _steps(place)
-    if not known:
-        mend = "give the directory of a checkpoint, or of a run that has written one"
-        raise CheckpointError(str(place), "is no checkpoint: it has no config.json", mend=mend)
-    pointer = place / CHECKPOINTS / LATEST
-    named = read_text(pointer).strip() if pointer.exists() else ""
-    return next((step for step in known if step.name == named), known[-1])
-
-
-def has_checkpoint(run: Path) -> bool:
-    """Whether a run has written a checkpoint yet."""
-    return bool(_steps(run))
-
-
-def _steps(run: Path) -> list[Path]:
-    folder = run / CHECKPOINTS
-    found = (
-        [entry for entry in folder.iterdir() if _STEP_NAME.fullmatch(entry.name)] if folder.is_dir() else []
-    )
-    return sorted(found, key=lambda entry: int(entry.name.removeprefix("step-")))
 
 
 def _read_config(path: Path) -> Config:

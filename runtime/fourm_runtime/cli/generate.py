@@ -98,7 +98,8 @@ def generate(
         fourm generate runs/digits --from digit=seven.png --to caption,strokes --seed 1
     """
     from fourm_runtime.any_to_any import AnyToAny, compile_all, make_requests
-    from fourm_runtime.checkpoints.store import SCHEMA, find_checkpoint
+    from fourm_runtime.checkpoints.run_folder import find_checkpoint
+    from fourm_runtime.checkpoints.store import SCHEMA
     from fourm_runtime.generation.request import read_targets
     from fourm_schema.load import load_schema
     from fourm_schema.resolve import resolve

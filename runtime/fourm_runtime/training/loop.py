@@ -13,6 +13,7 @@ import attrs
 import numpy as np
 
 from fourm_runtime.checkpoints import store as checkpoints
+from fourm_runtime.checkpoints.run_folder import publish, step_directory
 from fourm_runtime.checkpoints.state import DatasetMark, TrainingState
 from fourm_runtime.checkpoints.store import Checkpoint
 from fourm_runtime.data.order import Order
@@ -185,7 +186,7 @@ def run_steps(
                 log.restart_clock()
         save()
     world.wait()
-    newest = checkpoints.step_directory(run, done)
+    newest = step_directory(run, done)
     return TrainedRun(run, newest, done, done >= total, log.last, world.leads)
 
 
@@ -228,6 +229,6 @@ def _save(
             0 if average is None else average.updates,
         )
         model = Checkpoint.of(learner.model, origin.schema, origin.codecs)
-        checkpoints.save(checkpoints.step_directory(run, step), model, state)
-        checkpoints.publish(run, step, recipe.keep_checkpoints)
+        checkpoints.save(step_directory(run, step), model, state)
+        publish(run, step, recipe.keep_checkpoints)
     learner.world.wait()

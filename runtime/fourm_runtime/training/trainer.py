@@ -2,7 +2,7 @@
 
 runs/x/metrics.jsonl                   one line per step
 runs/x/evaluation.jsonl                one line per evaluation, if held-out samples were given
-runs/x/checkpoints/step-00001000/      see `fourm_runtime.checkpoints.store`
+runs/x/checkpoints/step-00001000/      see `fourm_runtime.checkpoints.run_folder`
 runs/x/checkpoints/latest              the name of the newest
 """
 
@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 from fourm_codecs.base import StoredCodec
 from fourm_codecs.build import build_codec
 from fourm_runtime.assemble import assemble
-from fourm_runtime.checkpoints import store as checkpoints
 from fourm_runtime.checkpoints.files import listed
 from fourm_runtime.checkpoints.grow import grow, grow_state, require_same_schema
+from fourm_runtime.checkpoints.run_folder import has_checkpoint
 from fourm_runtime.checkpoints.state import DatasetMark
-from fourm_runtime.checkpoints.store import Checkpoint
+from fourm_runtime.checkpoints.store import Checkpoint, load, load_training_state
 from fourm_runtime.training.loop import HeldOut, Samples, Start, TrainedRun, run_steps
 from fourm_runtime.training.metrics import METRICS
 from fourm_runtime.training.processes import run_in_processes
@@ -129,12 +129,12 @@ def begin(
         raise TrainingError(
             str(run), "already holds a run", mend="go on with it by --resume, or choose another --to"
         )
-    if not resume or not checkpoints.has_checkpoint(run):
+    if not resume or not has_checkpoint(run):
         plan = resolve(schema)
         recipe.mixture(plan)
         model = assemble(plan, recipe.model.architecture(), recipe.seed)
         return Start(Checkpoint.of(model, schema, complete_codecs(schema, plan, codecs)), None)
-    found, state = checkpoints.load(run), checkpoints.load_training_state(run)
+    found, state = load(run), load_training_state(run)
     if recipe.model.architecture() != found.architecture:
         raise TrainingError(
             str(run),
