@@ -13,10 +13,10 @@ from fourm_codecs.check import violations
 from fourm_codecs.set_part import read_part
 from fourm_codecs.sets_4m import RecordTextCodec
 from fourm_codecs.store import codec_hash, load_codec, save_codec
-from fourm_codecs.strategies import values
 from fourm_schema.errors import CodecError
 from fourm_schema.modality import Set
 from fourm_schema.released_forms import FORMS, FormName
+from fourm_schema.strategies import values
 from tests.codecs.released_texts import small_tokenizer, text_codec
 
 CLASSES = ("dog", "hot dog", "dogs", "dog bed")

@@ -24,8 +24,8 @@ from fourm_codecs.store import (
     save_vocabulary,
     vocabulary_hash,
 )
-from fourm_codecs.strategies import values
 from fourm_schema.errors import CodecError
+from fourm_schema.strategies import values
 from tests.codecs.declared import SCHEMA, WORDS
 
 MODALITIES = ["digit", "tenths", "parts", "shape", "weather", "caption", "title"]
