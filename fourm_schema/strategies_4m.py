@@ -21,7 +21,7 @@ def released_records(entry: Set) -> st.SearchStrategy[object]:
     assert form is not None and entry.dialect is not None, "the rules of the schema ask for a form"
     clip = entry.out_of_range == "clip"
     fields = {name: _field(name, field, clip) for name, field in entry.fields.items()}
-    most = min(entry.max_items + (2 if clip else 0), (entry.dialect.max_tokens - 1) // _WIDEST[form])
+    most = most_records(entry, 2 if clip else 0)
     if form == "metadata":
         record = st.fixed_dictionaries({}, optional=fields).filter(bool)
         pairs = (entry.dialect.max_tokens - 1) // 2
@@ -32,6 +32,13 @@ def released_records(entry: Set) -> st.SearchStrategy[object]:
         # Few points, so that several instances lie at one.
         return st.lists(record, max_size=most).flatmap(_at_few_points)
     return st.lists(st.fixed_dictionaries(fields), max_size=most)
+
+
+def most_records(entry: Set, beyond: int = 0) -> int:
+    """Records that surely have room in a set, and are at most so many more than it may hold."""
+    form = form_of_fields(entry.fields)
+    assert form is not None and entry.dialect is not None, "the rules of the schema ask for a form"
+    return min(entry.max_items + beyond, (entry.dialect.max_tokens - 1) // _WIDEST[form])
 
 
 def _at_few_points(records: list[dict[str, object]]) -> st.SearchStrategy[list[dict[str, object]]]:

@@ -90,7 +90,7 @@ def _array(dtype: type, shape: Shape, elements: st.SearchStrategy[Any]) -> st.Se
 
 
 def _sparse(dtype: type, shape: Shape, fill: float, places: Sequence[tuple[int, float]]) -> Array:
-    array = np.full(shape, fill, dtype)
+    array: Array = np.full(shape, fill, dtype)
     for place, number in places:
         array.flat[place] = number
     return array

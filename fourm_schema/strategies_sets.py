@@ -35,6 +35,9 @@ _LITERALS = (
     "é",
 )
 
+MOST_NUMBERS = 12
+"""Numbers of a vector up to which each is drawn for itself."""
+
 MOST_DRAWN = 6
 """Items of a drawn set, where one may hold more: a set that is full is a case of its own."""
 
@@ -84,7 +87,7 @@ def field_values(field: AnyField, clip: bool = False) -> st.SearchStrategy[objec
             return st.sampled_from(field.names)
         case PointField() | VectorField():
             count = 2 if isinstance(field, PointField) else field.dim
-            return st.lists(_binned(field, clip), min_size=count, max_size=count)
+            return _numbers(_binned(field, clip), count)
         case BoxField():
             side = st.tuples(_binned(field, clip), _binned(field, clip)).map(sorted)
             return st.tuples(side, side).map(lambda drawn: _box(field, *drawn))
@@ -93,6 +96,14 @@ def field_values(field: AnyField, clip: bool = False) -> st.SearchStrategy[objec
         case MaskField():
             corner = st.integers(0, field.size)
             return st.tuples(corner, corner, corner, corner).map(lambda drawn: _mask(field.size, *drawn))
+
+
+def _numbers(number: st.SearchStrategy[float], count: int) -> st.SearchStrategy[list[float]]:
+    """So many numbers; of many, all but a few places hold one."""
+    if count <= MOST_NUMBERS:
+        return st.lists(number, min_size=count, max_size=count)
+    places = st.dictionaries(st.integers(0, count - 1), number, max_size=MOST_NUMBERS)
+    return st.tuples(number, places).map(lambda drawn: [drawn[1].get(k, drawn[0]) for k in range(count)])
 
 
 def _binned(field: NumberField | PointField | VectorField | BoxField, clip: bool) -> st.SearchStrategy[float]:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from fourm_codecs.lawbook.sample_words import small_tokenizer
 from fourm_codecs.sets_4m import RecordTextCodec
 from fourm_codecs.tokenizer_file import special_of
 from fourm_runtime.any_to_any import AnyToAny
@@ -17,7 +18,6 @@ from fourm_runtime.released.importing import import_4m
 from fourm_runtime.released.modalities import Found
 from fourm_schema.errors import CodecError, RequestError
 from fourm_schema.modality import Set, Text
-from tests.codecs.released_texts import small_tokenizer
 from tests.runtime.small_release import contents, small_release
 
 DOG: dict[str, object] = {"box": [0.1, 0.2, 0.5, 0.6], "label": "dog"}
