@@ -11,10 +11,15 @@ from fourm_codecs.lawbook.subject import Tested, has_codec, has_declared_codec, 
 from fourm_codecs.lawbook.validity import value_faults
 from fourm_schema.errors import CodecError
 from fourm_schema.lawbook.article import Article, Broken, Draw, article, require
+from fourm_schema.modality import Set
 
 
 def is_grid(tested: Tested) -> bool:
     return tested.codec is not None and tested.codec.token_shape is not None
+
+
+def keeps_ids_and_order(tested: Tested) -> bool:
+    return keeps_ids(tested) and not (isinstance(tested.entry, Set) and tested.entry.order == "random")
 
 
 @article(has_codec)
@@ -50,7 +55,7 @@ def decoded_values_can_be_encoded(tested: Tested, draw: Draw) -> None:
         raise Broken(f"the ids {_few(tokens)} decode to {show(value)}, which is refused: {fault}") from None
 
 
-@article(keeps_ids)
+@article(keeps_ids_and_order)
 def decoded_values_stay(tested: Tested, draw: Draw) -> None:
     """A decoded value, encoded and decoded once more, is the same value."""
     codec, tokens = tested.code(), tested.drawn_ids(draw)

@@ -12,6 +12,7 @@ from fourm_schema.lawbook.article import Article, Broken, Draw, article, require
 from fourm_schema.modality import Continuous, Direction, Image, Vector
 
 ROUNDING = float(np.finfo(np.float32).eps)
+SMALLEST = float(np.finfo(np.float32).tiny)
 
 
 def has_unit_scale(tested: Tested) -> bool:
@@ -37,7 +38,7 @@ def dense_views_are_inverse(tested: Tested, draw: Draw) -> None:
     for one, other in zip(value, back, strict=True):
         given = np.asarray(one, np.float64).reshape(np.shape(other))
         off = np.abs(given - other)
-        if not off.max(initial=0.0) <= 4 * ROUNDING * largest:
+        if not off.max(initial=0.0) <= max(4 * ROUNDING * largest, SMALLEST):
             told = f"{given.flat[off.argmax()]:.9g} came back as {other.flat[off.argmax()]:.9g}"
             raise Broken(f"{told}; the value: {show(one)}")
 
@@ -47,7 +48,8 @@ def ranges_become_one(tested: Tested, draw: Draw) -> None:
     """The ends of a declared range become -1 and 1, and nothing lies outside."""
     view = _view(tested)
     tokens = view.encode(_rows(tested, draw(tested.values)))
-    require(np.abs(tokens).max(initial=0.0) <= 1 + ROUNDING, f"a dense number is {np.abs(tokens).max()}")
+    largest = np.abs(tokens).max(initial=0.0)
+    require(largest <= 1 + ROUNDING, f"a dense number is {largest}")
     assert view.ranges is not None
     for end, wanted in ((0, -1.0), (1, 1.0)):
         ends = np.broadcast_to([each[end] for each in view.ranges], view.shape)

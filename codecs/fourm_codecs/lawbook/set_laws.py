@@ -12,7 +12,8 @@ from fourm_codecs.lawbook.showing import show
 from fourm_codecs.lawbook.subject import DrawnSet, Tested, is_native_set, is_set
 from fourm_codecs.set_reading import Reading
 from fourm_codecs.sets import SetCodec
-from fourm_schema.lawbook.article import Article, Draw, article, require
+from fourm_schema.errors import CodecError
+from fourm_schema.lawbook.article import Article, Broken, Draw, article, require
 from fourm_schema.released_forms import OPEN_FIELDS
 
 ROOM = 60
@@ -115,11 +116,21 @@ def encoded_sets_have_no_damage(tested: Tested, draw: Draw) -> None:
 
 @article(is_set)
 def damaged_sets_are_read(tested: Tested, draw: Draw) -> None:
-    """Any slip of a writer is read: each id is in a record, is the end, or is reported as damage."""
+    """Whatever slips a writer makes, what is read is a set of records that can be encoded."""
     _, codec = tested.sets
-    ids = codec.encode([draw(tested.values)]).ids.tolist()
-    for _ in range(draw(st.integers(1, 4))):
-        _slip(ids, codec.vocab_size, draw)
+    ids = _harmed(tested, draw)
+    records = _read(codec, ids).records
+    try:
+        codec.encode([records])
+    except CodecError as fault:
+        raise Broken(f"the ids {ids} are read as {show(records)}, which is refused: {fault}") from None
+
+
+@article(is_native_set)
+def no_id_is_lost(tested: Tested, draw: Draw) -> None:
+    """Whatever slips a writer makes, each id is in a record, is the end, or is reported as damage."""
+    _, codec = tested.sets
+    ids = _harmed(tested, draw)
     reading = _read(codec, ids)
     end = codec.automaton.special.end
     places = {place for span in reading.spans for place in range(*span)}
@@ -129,13 +140,13 @@ def damaged_sets_are_read(tested: Tested, draw: Draw) -> None:
     require(not lost, lambda: f"of {ids}, what stands at {lost[:5]} is neither read nor reported")
 
 
-@article(is_set)
+@article(is_native_set)
 def damage_costs_no_other_item(tested: Tested, draw: Draw) -> None:
     """A row that was cut off is reported, and the records before the cut are kept."""
     entry, codec = tested.sets
     tokens = codec.encode([draw(tested.values)])
     (chunks,) = tokens.chunks() or [[]]
-    assume(is_native_set(tested) and len(chunks) > 1)
+    assume(len(chunks) > 1)
     whole = draw(st.integers(0, len(chunks) - 1))
     begin = sum(chunks[:whole])
     into = draw(st.integers(0, max(chunks[whole] - 1, 0)))
@@ -155,6 +166,7 @@ SET_LAWS: tuple[Article[Tested], ...] = (
     what_the_grammar_admits_is_read,
     encoded_sets_have_no_damage,
     damaged_sets_are_read,
+    no_id_is_lost,
     damage_costs_no_other_item,
 )
 
@@ -182,6 +194,15 @@ def _walk(tested: Tested, draw: Draw) -> list[int]:
         assert following is not None
         state = following
     require(len(ids) <= budget, f"{len(ids)} tokens were drawn, {budget} were allowed")
+    return ids
+
+
+def _harmed(tested: Tested, draw: Draw) -> list[int]:
+    """The ids of a set with a few slips of a writer."""
+    _, codec = tested.sets
+    ids: list[int] = codec.encode([draw(tested.values)]).ids.tolist()
+    for _ in range(draw(st.integers(1, 4))):
+        _slip(ids, codec.vocab_size, draw)
     return ids
 
 
