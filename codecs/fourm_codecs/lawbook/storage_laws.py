@@ -106,8 +106,9 @@ def _other_images(entry: Image) -> list[tuple[str, Modality]]:
         low, high = cell.range
         wider = cell.model_copy(update={"range": (low, high + (high - low))})
         return [("a wider range", entry.model_copy(update={"cell": wider}))]
-    if isinstance(cell, Categorical) and isinstance(cell.classes, int):
-        more = cell.model_copy(update={"classes": cell.classes + 1, "ignore": None})
+    if isinstance(cell, Categorical):
+        classes = cell.classes + 1 if isinstance(cell.classes, int) else (*cell.class_names, "one more")
+        more = cell.model_copy(update={"classes": classes, "ignore": None})
         return [("one class more", entry.model_copy(update={"cell": more}))]
     return []
 

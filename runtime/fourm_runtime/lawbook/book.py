@@ -1,6 +1,6 @@
 """Every law there is, and what of a schema each is tried on."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -111,3 +111,24 @@ def _case(law: Article[SubjectT], subject: SubjectT, name: str, numbers: int, st
 
 def _untested(law: str, name: str, reason: str) -> Case:
     return Case(law, name, lambda profile: Outcome(law, "", name, 0, not_tested=reason), reason)
+
+
+def hold(
+    found: Sequence[Case], profile: Profile | None = None, progress: Callable[[int, int], None] | None = None
+) -> list[Outcome]:
+    """Try laws, one after the other.
+
+    Args:
+        found: what `cases` gives.
+        profile: how thoroughly; None takes the fast one.
+        progress: is called with the number of cases tried, and of all.
+
+    Returns:
+        What became of each case, in their order; the same each time.
+    """
+    outcomes = []
+    for number, case in enumerate(found, start=1):
+        outcomes.append(case.run(profile or Profile()))
+        if progress is not None:
+            progress(number, len(found))
+    return outcomes
