@@ -21,7 +21,7 @@ LARGEST = 1e6
 LARGEST_FEATURE = 60_000.0
 """Features are stored in 2 bytes, which hold no number above 65,504."""
 
-SMALL = 64
+SMALL = 8
 """Numbers of an array up to which each is drawn for itself."""
 
 PLACES = 5
@@ -83,23 +83,28 @@ def _array(dtype: type, shape: Shape, elements: st.SearchStrategy[Any]) -> st.Se
     if math.prod(shape) <= SMALL:
         return arrays(dtype, shape, elements=elements)
     places = st.lists(st.tuples(st.integers(0, math.prod(shape) - 1), elements), max_size=PLACES)
-    sparse = st.builds(_sparse, st.just(dtype), st.just(shape), elements, places)
-    few = st.lists(elements, min_size=2, max_size=8)
-    strewn = st.builds(_strewn, st.just(dtype), st.just(shape), few, st.integers(0, 2**32 - 1))
-    return st.one_of(sparse, strewn)
+    strewn = st.lists(elements, max_size=PLACES)
+    return st.builds(
+        _filled, st.just(dtype), st.just(shape), elements, places, strewn, st.integers(0, 2**32 - 1)
+    )
 
 
-def _sparse(dtype: type, shape: Shape, fill: float, places: Sequence[tuple[int, float]]) -> Array:
+def _filled(
+    dtype: type,
+    shape: Shape,
+    fill: float,
+    places: Sequence[tuple[int, float]],
+    strewn: Sequence[float],
+    seed: int,
+) -> Array:
+    """One number everywhere, others strewn over it if there are any, and a few at places of their own."""
     array: Array = np.full(shape, fill, dtype)
+    if strewn:
+        rng = np.random.default_rng(seed)
+        array = np.array([fill, *strewn], dtype)[rng.integers(0, len(strewn) + 1, shape, np.uint8)]
     for place, number in places:
         array.flat[place] = number
     return array
-
-
-def _strewn(dtype: type, shape: Shape, numbers: Sequence[float], seed: int) -> Array:
-    rng = np.random.default_rng(seed)
-    strewn: Array = np.asarray(numbers, dtype)[rng.integers(0, len(numbers), shape, np.uint8)]
-    return strewn
 
 
 def _as_any_of(drawn: st.SearchStrategy[Array], dtypes: Sequence[type]) -> st.SearchStrategy[object]:

@@ -62,9 +62,15 @@ def record(entry: Set) -> st.SearchStrategy[dict[str, object]]:
     """One record of a declared set."""
     clip = entry.out_of_range == "clip"
     drawn = {name: field_values(field, clip) for name, field in entry.fields.items()}
-    required = {name: drawn[name] for name, field in entry.fields.items() if not field.optional}
-    optional = {name: st.one_of(st.none(), drawn[name]) for name in drawn if name not in required}
-    return st.fixed_dictionaries(required, optional=optional)
+    left_out = object()
+    # Every record draws the same fields: what differs in form is hard to make smaller.
+    fields = {
+        name: st.one_of(st.just(left_out), st.none(), drawn[name]) if field.optional else drawn[name]
+        for name, field in entry.fields.items()
+    }
+    return st.fixed_dictionaries(fields).map(
+        lambda found: {name: value for name, value in found.items() if value is not left_out}
+    )
 
 
 def field_values(field: AnyField, clip: bool = False) -> st.SearchStrategy[object]:

@@ -78,10 +78,10 @@ class ModalitiesFile(pytest.File):
             raise self.CollectError(str(error)) from None
         for subject in dict.fromkeys(case.subject for case in found):
             own = [case for case in found if case.subject == subject]
-            yield Subject.from_parent(self, name=subject, cases=own, profile=profile)
+            yield LawsOfSubject.from_parent(self, name=subject, cases=own, profile=profile)
 
 
-class Subject(pytest.Collector):
+class LawsOfSubject(pytest.Collector):
     """The laws of one modality."""
 
     def __init__(self, cases: "list[Case]", profile: "Profile", **keywords: Any) -> None:

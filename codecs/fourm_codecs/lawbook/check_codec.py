@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from fourm_codecs.base import Codec, StoredCodec
 from fourm_codecs.lawbook.codec_laws import CODEC_LAWS
-from fourm_codecs.lawbook.subject import Tested
+from fourm_codecs.lawbook.subject import Subject
 from fourm_schema.errors import CodecError
 from fourm_schema.lawbook.article import Broken
 from fourm_schema.lawbook.search import Outcome, search
@@ -41,7 +41,7 @@ def codec_outcomes(
             codec.modality, "says nothing of its values", mend="give a strategy of them, or its entry"
         )
     drawn = values if values is not None else values_of(entry) if entry is not None else st.nothing()
-    tested = Tested(codec.modality, drawn, entry, codec)
+    tested = Subject(codec.modality, drawn, entry, codec)
     return [search(law, tested, codec.modality, examples, seed) for law in CODEC_LAWS if law.applies(tested)]
 
 

@@ -7,23 +7,23 @@ from hypothesis import strategies as st
 
 from fourm_codecs.base import TokenBatch, Value
 from fourm_codecs.lawbook.showing import show
-from fourm_codecs.lawbook.subject import Tested, has_codec, has_declared_codec, keeps_ids
+from fourm_codecs.lawbook.subject import Subject, has_codec, has_declared_codec, keeps_ids
 from fourm_codecs.lawbook.validity import value_faults
 from fourm_schema.errors import CodecError
 from fourm_schema.lawbook.article import Article, Broken, Draw, article, require
 from fourm_schema.modality import Set
 
 
-def is_grid(tested: Tested) -> bool:
+def is_grid(tested: Subject) -> bool:
     return tested.codec is not None and tested.codec.token_shape is not None
 
 
-def keeps_ids_and_order(tested: Tested) -> bool:
+def keeps_ids_and_order(tested: Subject) -> bool:
     return keeps_ids(tested) and not (isinstance(tested.entry, Set) and tested.entry.order == "random")
 
 
 @article(has_codec)
-def any_ids_have_a_value(tested: Tested, draw: Draw) -> None:
+def any_ids_have_a_value(tested: Subject, draw: Draw) -> None:
     """Any ids of the vocabulary, in rows of the right length, have a value."""
     tokens = tested.drawn_ids(draw)
     try:
@@ -34,7 +34,7 @@ def any_ids_have_a_value(tested: Tested, draw: Draw) -> None:
 
 
 @article(has_declared_codec)
-def decoded_values_fit_the_schema(tested: Tested, draw: Draw) -> None:
+def decoded_values_fit_the_schema(tested: Subject, draw: Draw) -> None:
     """What any ids decode to has the shape, the type and the range that the entry declares."""
     assert tested.entry is not None
     tokens = tested.drawn_ids(draw)
@@ -45,7 +45,7 @@ def decoded_values_fit_the_schema(tested: Tested, draw: Draw) -> None:
 
 
 @article(has_codec)
-def decoded_values_can_be_encoded(tested: Tested, draw: Draw) -> None:
+def decoded_values_can_be_encoded(tested: Subject, draw: Draw) -> None:
     """What any ids decode to is a value of the modality: it can be encoded again."""
     codec, tokens = tested.code(), tested.drawn_ids(draw)
     (value,) = codec.decode(tokens)
@@ -56,7 +56,7 @@ def decoded_values_can_be_encoded(tested: Tested, draw: Draw) -> None:
 
 
 @article(keeps_ids_and_order)
-def decoded_values_stay(tested: Tested, draw: Draw) -> None:
+def decoded_values_stay(tested: Subject, draw: Draw) -> None:
     """A decoded value, encoded and decoded once more, is the same value."""
     codec, tokens = tested.code(), tested.drawn_ids(draw)
     (value,) = codec.decode(tokens)
@@ -65,7 +65,7 @@ def decoded_values_stay(tested: Tested, draw: Draw) -> None:
 
 
 @article(has_codec)
-def decoding_twice_is_decoding_once(tested: Tested, draw: Draw) -> None:
+def decoding_twice_is_decoding_once(tested: Subject, draw: Draw) -> None:
     """The same ids have the same value each time they are decoded."""
     codec, tokens = tested.code(), tested.drawn_ids(draw)
     (one,), (other,) = codec.decode(tokens), codec.decode(tokens)
@@ -73,7 +73,7 @@ def decoding_twice_is_decoding_once(tested: Tested, draw: Draw) -> None:
 
 
 @article(has_codec)
-def decoding_a_batch_is_decoding_each(tested: Tested, draw: Draw) -> None:
+def decoding_a_batch_is_decoding_each(tested: Subject, draw: Draw) -> None:
     """Ids have the same value alone as in a batch."""
     codec = tested.code()
     rows = [tested.drawn_ids(draw).ids for _ in range(2)]
@@ -86,7 +86,7 @@ def decoding_a_batch_is_decoding_each(tested: Tested, draw: Draw) -> None:
 
 
 @article(has_codec)
-def ids_are_left_alone(tested: Tested, draw: Draw) -> None:
+def ids_are_left_alone(tested: Subject, draw: Draw) -> None:
     """Decoding does not change the ids it is given."""
     tokens = tested.drawn_ids(draw)
     before = tokens.ids.copy()
@@ -95,7 +95,7 @@ def ids_are_left_alone(tested: Tested, draw: Draw) -> None:
 
 
 @article(is_grid)
-def rows_of_another_length_are_refused(tested: Tested, draw: Draw) -> None:
+def rows_of_another_length_are_refused(tested: Subject, draw: Draw) -> None:
     """Too few or too many ids of a grid are refused, with the modality's name."""
     codec = tested.code()
     right = math.prod(codec.token_shape or ())
@@ -104,7 +104,7 @@ def rows_of_another_length_are_refused(tested: Tested, draw: Draw) -> None:
 
 
 @article(is_grid)
-def ids_outside_the_vocabulary_are_refused(tested: Tested, draw: Draw) -> None:
+def ids_outside_the_vocabulary_are_refused(tested: Subject, draw: Draw) -> None:
     """An id of a grid that the vocabulary does not have is refused, with the modality's name."""
     codec = tested.code()
     length = math.prod(codec.token_shape or ())
@@ -115,7 +115,7 @@ def ids_outside_the_vocabulary_are_refused(tested: Tested, draw: Draw) -> None:
     _require_refusal(tested, tokens, f"id {row[place]} of {codec.vocab_size}, at place {place},")
 
 
-DECODING_LAWS: tuple[Article[Tested], ...] = (
+DECODING_LAWS: tuple[Article[Subject], ...] = (
     any_ids_have_a_value,
     decoded_values_fit_the_schema,
     decoded_values_can_be_encoded,
@@ -128,7 +128,7 @@ DECODING_LAWS: tuple[Article[Tested], ...] = (
 )
 
 
-def _require_refusal(tested: Tested, tokens: TokenBatch, what: str) -> None:
+def _require_refusal(tested: Subject, tokens: TokenBatch, what: str) -> None:
     told = ""
     try:
         tested.code().decode(tokens)

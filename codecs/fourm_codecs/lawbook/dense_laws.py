@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from fourm_codecs.dense import DenseView
 from fourm_codecs.lawbook.showing import show
-from fourm_codecs.lawbook.subject import Tested, has_view
+from fourm_codecs.lawbook.subject import Subject, has_view
 from fourm_schema.lawbook.article import Article, Broken, Draw, article, require
 from fourm_schema.modality import Continuous, Direction, Image, Vector
 
@@ -15,19 +15,19 @@ ROUNDING = float(np.finfo(np.float32).eps)
 SMALLEST = float(np.finfo(np.float32).tiny)
 
 
-def has_unit_scale(tested: Tested) -> bool:
+def has_unit_scale(tested: Subject) -> bool:
     """Whether a range is brought to [-1, 1]."""
     view, entry = tested.view, tested.entry
     standardised = isinstance(entry, Image | Vector) and (entry.mean is not None or entry.std is not None)
     return view is not None and view.ranges is not None and not standardised
 
 
-def is_image_view(tested: Tested) -> bool:
+def is_image_view(tested: Subject) -> bool:
     return tested.view is not None and isinstance(tested.entry, Image)
 
 
 @article(has_view)
-def dense_views_are_inverse(tested: Tested, draw: Draw) -> None:
+def dense_views_are_inverse(tested: Subject, draw: Draw) -> None:
     """Dense tokens are turned back into the value, up to the rounding of float32."""
     view, value = _view(tested), _rows(tested, draw(tested.values))
     tokens = view.encode(value)
@@ -44,7 +44,7 @@ def dense_views_are_inverse(tested: Tested, draw: Draw) -> None:
 
 
 @article(has_unit_scale)
-def ranges_become_one(tested: Tested, draw: Draw) -> None:
+def ranges_become_one(tested: Subject, draw: Draw) -> None:
     """The ends of a declared range become -1 and 1, and nothing lies outside."""
     view = _view(tested)
     tokens = view.encode(_rows(tested, draw(tested.values)))
@@ -61,7 +61,7 @@ def ranges_become_one(tested: Tested, draw: Draw) -> None:
 
 
 @article(has_view)
-def dense_numbers_are_on_their_scale(tested: Tested, draw: Draw) -> None:
+def dense_numbers_are_on_their_scale(tested: Subject, draw: Draw) -> None:
     """A dense number is the value's number less its mean, over its deviation, as declared."""
     view, entry = _view(tested), tested.entry
     values = _rows(tested, draw(tested.values))
@@ -79,7 +79,7 @@ def dense_numbers_are_on_their_scale(tested: Tested, draw: Draw) -> None:
 
 
 @article(has_view)
-def dense_tokens_have_their_shape(tested: Tested, draw: Draw) -> None:
+def dense_tokens_have_their_shape(tested: Subject, draw: Draw) -> None:
     """Dense tokens are float32, as many and as wide as the plan says."""
     view = _view(tested)
     values = _rows(tested, draw(tested.values))
@@ -95,7 +95,7 @@ def dense_tokens_have_their_shape(tested: Tested, draw: Draw) -> None:
 
 
 @article(is_image_view)
-def patches_lie_row_by_row(tested: Tested, draw: Draw) -> None:
+def patches_lie_row_by_row(tested: Subject, draw: Draw) -> None:
     """A patch is a token, row by row; within it rows, columns, channels, in this order."""
     view, entry = _view(tested), tested.entry
     assert isinstance(entry, Image)
@@ -110,7 +110,7 @@ def patches_lie_row_by_row(tested: Tested, draw: Draw) -> None:
     require(patches[token, number] == cells[row, column, channel], told)
 
 
-DENSE_LAWS: tuple[Article[Tested], ...] = (
+DENSE_LAWS: tuple[Article[Subject], ...] = (
     dense_views_are_inverse,
     ranges_become_one,
     dense_numbers_are_on_their_scale,
@@ -119,12 +119,12 @@ DENSE_LAWS: tuple[Article[Tested], ...] = (
 )
 
 
-def _view(tested: Tested) -> DenseView:
+def _view(tested: Subject) -> DenseView:
     assert tested.view is not None, "it is shown dense"
     return tested.view
 
 
-def _rows(tested: Tested, value: Any) -> list[Any]:
+def _rows(tested: Subject, value: Any) -> list[Any]:
     """What the view takes: the value, or the vectors of a sequence."""
     return list(value) if tested.is_sequence_of_vectors else [value]
 

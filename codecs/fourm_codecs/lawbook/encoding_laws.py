@@ -11,7 +11,7 @@ from fourm_codecs.base import Array, id_dtype
 from fourm_codecs.lawbook.showing import show
 from fourm_codecs.lawbook.subject import (
     Face,
-    Tested,
+    Subject,
     has_array,
     has_codec,
     has_declared_codec,
@@ -24,20 +24,20 @@ from fourm_schema.strategies_extremes import extremes
 
 
 @article(has_codec)
-def law_is_kept(tested: Tested, draw: Draw) -> None:
+def law_is_kept(tested: Subject, draw: Draw) -> None:
     """Decoding keeps of a value what the law of its codec promises."""
     _require_law(tested, draw(tested.batches))
 
 
 @article(has_declared_codec)
-def law_is_kept_at_the_ends(tested: Tested, draw: Draw) -> None:
+def law_is_kept_at_the_ends(tested: Subject, draw: Draw) -> None:
     """The law holds at the ends of all ranges, for empty and full sets, and for the longest texts."""
     assert tested.entry is not None
     _require_law(tested, [draw(st.sampled_from(extremes(tested.entry)))])
 
 
 @article(keeps_ids)
-def canonical_ids_survive(tested: Tested, draw: Draw) -> None:
+def canonical_ids_survive(tested: Subject, draw: Draw) -> None:
     """Encoding what ids of the encoder decode to gives these ids again."""
     codec, value = tested.code(), draw(tested.values)
     tokens = codec.encode([value])
@@ -48,7 +48,7 @@ def canonical_ids_survive(tested: Tested, draw: Draw) -> None:
 
 
 @article(has_codec)
-def ids_are_in_range(tested: Tested, draw: Draw) -> None:
+def ids_are_in_range(tested: Subject, draw: Draw) -> None:
     """Every id is below the codec's vocabulary size, which is the plan's."""
     codec, value = tested.code(), draw(tested.values)
     ids = codec.encode([value]).ids
@@ -61,7 +61,7 @@ def ids_are_in_range(tested: Tested, draw: Draw) -> None:
 
 
 @article(has_codec)
-def ids_have_the_smallest_type(tested: Tested, draw: Draw) -> None:
+def ids_have_the_smallest_type(tested: Subject, draw: Draw) -> None:
     """Ids are stored in the smallest unsigned type that holds the vocabulary."""
     codec = tested.code()
     dtype, smallest = codec.encode([draw(tested.values)]).ids.dtype, id_dtype(codec.vocab_size)
@@ -69,7 +69,7 @@ def ids_have_the_smallest_type(tested: Tested, draw: Draw) -> None:
 
 
 @article(has_codec)
-def rows_have_their_shape(tested: Tested, draw: Draw) -> None:
+def rows_have_their_shape(tested: Subject, draw: Draw) -> None:
     """A value has as many ids as the codec's token shape, or at most as many as the plan says."""
     codec, value = tested.code(), draw(tested.values)
     (length,) = codec.encode([value]).lengths.tolist()
@@ -83,7 +83,7 @@ def rows_have_their_shape(tested: Tested, draw: Draw) -> None:
 
 
 @article()
-def encoding_twice_is_encoding_once(tested: Tested, draw: Draw) -> None:
+def encoding_twice_is_encoding_once(tested: Subject, draw: Draw) -> None:
     """The same value has the same tokens each time it is encoded."""
     value = draw(tested.values)
     for face in tested.faces:
@@ -92,7 +92,7 @@ def encoding_twice_is_encoding_once(tested: Tested, draw: Draw) -> None:
 
 
 @article()
-def batch_is_single(tested: Tested, draw: Draw) -> None:
+def batch_is_single(tested: Subject, draw: Draw) -> None:
     """A value has the same tokens alone as in a batch."""
     batch = draw(tested.batches)
     for face in tested.faces:
@@ -104,7 +104,7 @@ def batch_is_single(tested: Tested, draw: Draw) -> None:
 
 
 @article()
-def order_of_a_batch_is_nothing(tested: Tested, draw: Draw) -> None:
+def order_of_a_batch_is_nothing(tested: Subject, draw: Draw) -> None:
     """The order of a batch changes no value's tokens."""
     batch = draw(tested.batches)
     for face in tested.faces:
@@ -115,7 +115,7 @@ def order_of_a_batch_is_nothing(tested: Tested, draw: Draw) -> None:
 
 
 @article(once=True)
-def empty_batch_is_a_batch(tested: Tested, draw: Draw) -> None:
+def empty_batch_is_a_batch(tested: Subject, draw: Draw) -> None:
     """A batch of no values becomes no rows, and is decoded to no values."""
     for face in tested.faces:
         require(len(face.rows([])) == 0, f"no values became {face.what}")
@@ -124,7 +124,7 @@ def empty_batch_is_a_batch(tested: Tested, draw: Draw) -> None:
 
 
 @article()
-def values_are_left_alone(tested: Tested, draw: Draw) -> None:
+def values_are_left_alone(tested: Subject, draw: Draw) -> None:
     """Encoding does not change the values it is given."""
     value: Any = draw(tested.values)
     before = copy.deepcopy(value)
@@ -135,7 +135,7 @@ def values_are_left_alone(tested: Tested, draw: Draw) -> None:
 
 
 @article(has_array)
-def lists_are_arrays(tested: Tested, draw: Draw) -> None:
+def lists_are_arrays(tested: Subject, draw: Draw) -> None:
     """Nested lists of numbers have the tokens of the array they are."""
     value = np.asarray(draw(tested.values))
     for face in tested.faces:
@@ -144,7 +144,7 @@ def lists_are_arrays(tested: Tested, draw: Draw) -> None:
 
 
 @article(is_sequence)
-def rows_say_where_they_end(tested: Tested, draw: Draw) -> None:
+def rows_say_where_they_end(tested: Subject, draw: Draw) -> None:
     """Ids behind the end of a row change nothing of what it says."""
     codec, value = tested.code(), draw(tested.values)
     tokens = codec.encode([value])
@@ -154,7 +154,7 @@ def rows_say_where_they_end(tested: Tested, draw: Draw) -> None:
     require(np.array_equal(np.asarray(one), np.asarray(other)), lambda: f"{told}; the value: {show(value)}")
 
 
-ENCODING_LAWS: tuple[Article[Tested], ...] = (
+ENCODING_LAWS: tuple[Article[Subject], ...] = (
     law_is_kept,
     law_is_kept_at_the_ends,
     canonical_ids_survive,
@@ -171,7 +171,7 @@ ENCODING_LAWS: tuple[Article[Tested], ...] = (
 )
 
 
-def _require_law(tested: Tested, batch: list[object]) -> None:
+def _require_law(tested: Subject, batch: list[object]) -> None:
     codec = tested.code()
     decoded = codec.decode(codec.encode(batch))
     require(len(decoded) == len(batch), f"{len(batch)} values came back as {len(decoded)}")
@@ -180,7 +180,7 @@ def _require_law(tested: Tested, batch: list[object]) -> None:
             raise Broken(f"{faults[0]}; the value: {show(value)}")
 
 
-def _encoded(tested: Tested, value: object, what: str) -> Array:
+def _encoded(tested: Subject, value: object, what: str) -> Array:
     try:
         return tested.code().encode([value]).ids
     except CodecError as fault:

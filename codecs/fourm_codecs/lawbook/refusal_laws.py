@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fourm_codecs.lawbook.refusals import Numeric, drawn_array, require_refusal, with_field, with_number
 from fourm_codecs.lawbook.showing import show
-from fourm_codecs.lawbook.subject import Tested, has_array, is_native_set, is_set, is_text
+from fourm_codecs.lawbook.subject import Subject, has_array, is_native_set, is_set, is_text
 from fourm_schema.bin_borders import field_borders
 from fourm_schema.lawbook.article import Article, Draw, article, require
 from fourm_schema.modality import Categorical, Continuous, Image, Text, Vector
@@ -25,7 +25,7 @@ from fourm_schema.set_fields import (
 Ranged = NumberField | PointField | BoxField | VectorField
 
 
-def has_range(tested: Tested) -> bool:
+def has_range(tested: Subject) -> bool:
     """Whether its numbers have a range that they must lie in, or are clipped to."""
     entry = tested.entry
     if not has_array(tested):
@@ -35,97 +35,98 @@ def has_range(tested: Tested) -> bool:
     return isinstance(entry, Vector) and entry.ranges is not None
 
 
-def refuses_outside(tested: Tested) -> bool:
+def refuses_outside(tested: Subject) -> bool:
     return has_range(tested) and not tested.clips
 
 
-def clips_outside(tested: Tested) -> bool:
+def clips_outside(tested: Subject) -> bool:
     return has_range(tested) and tested.clips
 
 
-def has_numbers(tested: Tested) -> bool:
+def has_numbers(tested: Subject) -> bool:
     return has_array(tested) or has_numeric_field(tested)
 
 
-def has_numeric_field(tested: Tested) -> bool:
+def has_numeric_field(tested: Subject) -> bool:
     return is_set(tested) and any(isinstance(field, Numeric) for field in tested.sets[0].fields.values())
 
 
-def refuses_infinity(tested: Tested) -> bool:
+def refuses_infinity(tested: Subject) -> bool:
     # A range that clips moves infinity to its end.
     return has_numeric_field(tested) or (has_array(tested) and not clips_outside(tested))
 
 
-def has_classes(tested: Tested) -> bool:
+def has_classes(tested: Subject) -> bool:
     if isinstance(tested.entry, Image):
         return isinstance(tested.entry.cell, Categorical) and has_array(tested)
     return is_set(tested) and any(isinstance(f, CategoryField) for f in tested.sets[0].fields.values())
 
 
-def has_ranged_field(tested: Tested) -> bool:
+def has_ranged_field(tested: Subject) -> bool:
     if not is_set(tested):
         return False
     fields = tested.sets[0].fields
     return any(isinstance(field, Ranged) and name not in OPEN_FIELDS for name, field in fields.items())
 
 
-def has_strict_ranged_field(tested: Tested) -> bool:
+def has_strict_ranged_field(tested: Subject) -> bool:
     return has_ranged_field(tested) and not tested.clips
 
 
-def has_clipped_field(tested: Tested) -> bool:
+def has_clipped_field(tested: Subject) -> bool:
     return is_native_set(tested) and has_ranged_field(tested) and tested.clips
 
 
-def refuses_long_texts(tested: Tested) -> bool:
+def refuses_long_texts(tested: Subject) -> bool:
     return is_text(tested) and not tested.clips
 
 
-def cuts_long_texts(tested: Tested) -> bool:
+def cuts_long_texts(tested: Subject) -> bool:
     return is_text(tested) and tested.clips
 
 
-def has_required_field(tested: Tested) -> bool:
+def has_required_field(tested: Subject) -> bool:
     return is_set(tested) and any(not field.optional for field in tested.sets[0].fields.values())
 
 
-def has_several_numbers(tested: Tested) -> bool:
+def has_several_numbers(tested: Subject) -> bool:
     return has_array(tested) and tested.numbers > 1
 
 
-def has_several_items(tested: Tested) -> bool:
+def has_several_items(tested: Subject) -> bool:
     return has_required_field(tested) and tested.sets[0].max_items > 1
 
 
 @article(has_numbers)
-def nan_is_refused(tested: Tested, draw: Draw) -> None:
+def nan_is_refused(tested: Subject, draw: Draw) -> None:
     """NaN is no value, wherever it stands."""
     _require_refusals(tested, with_number(tested, draw, float("nan")), "NaN")
 
 
 @article(refuses_infinity)
-def infinity_is_refused(tested: Tested, draw: Draw) -> None:
+def infinity_is_refused(tested: Subject, draw: Draw) -> None:
     """Infinity is no value, wherever it stands, except where numbers are clipped."""
     number = draw(st.sampled_from([float("inf"), float("-inf")]))
     _require_refusals(tested, with_number(tested, draw, number), str(number))
 
 
 @article()
-def other_types_are_refused(tested: Tested, draw: Draw) -> None:
+def other_types_are_refused(tested: Subject, draw: Draw) -> None:
     """What is of another type (a text for an image, a number for a text) is refused."""
     if tested.is_sequence_of_vectors:
         return
-    others: list[object] = [object(), b"bytes", {"no such": "field"}]
-    # One number is a vector of one.
-    others += [3.5] if tested.numbers > 1 or isinstance(tested.entry, Text) else []
-    others += [] if tested.is_array or isinstance(tested.entry, Text) else [3.5, [7], "a text"]
+    others: list[object] = [..., b"bytes", {"no such": "field"}]
+    if tested.entry is not None:
+        # One number is a vector of one.
+        others += [3.5] if tested.numbers > 1 or isinstance(tested.entry, Text) else []
+        others += [] if tested.is_array or isinstance(tested.entry, Text) else [3.5, [7], "a text"]
     others += ["a text", [["a", "text"]], np.array(["a"]), np.array([1j])] if tested.is_array else []
     value = draw(st.sampled_from(others))
     _require_refusals(tested, value, f"a value of type {type(value).__name__}")
 
 
 @article(has_array)
-def other_shapes_are_refused(tested: Tested, draw: Draw) -> None:
+def other_shapes_are_refused(tested: Subject, draw: Draw) -> None:
     """An array of another shape is refused: a row too few, two values in one."""
     value = drawn_array(tested, draw)
     other = draw(st.sampled_from([value[:-1], np.concatenate([value, value])]))
@@ -133,7 +134,7 @@ def other_shapes_are_refused(tested: Tested, draw: Draw) -> None:
 
 
 @article(has_several_numbers)
-def a_single_value_is_no_batch(tested: Tested, draw: Draw) -> None:
+def a_single_value_is_no_batch(tested: Subject, draw: Draw) -> None:
     """One value given in place of a batch is refused."""
     value = drawn_array(tested, draw)
     for face in tested.faces:
@@ -141,7 +142,7 @@ def a_single_value_is_no_batch(tested: Tested, draw: Draw) -> None:
 
 
 @article(refuses_outside)
-def numbers_outside_are_refused(tested: Tested, draw: Draw) -> None:
+def numbers_outside_are_refused(tested: Subject, draw: Draw) -> None:
     """A number outside of its declared range is refused."""
     array, place, low, high = _place_and_range(tested, draw)
     array.flat[place] = _outside(draw, low, high)
@@ -150,7 +151,7 @@ def numbers_outside_are_refused(tested: Tested, draw: Draw) -> None:
 
 
 @article(clips_outside)
-def numbers_outside_are_clipped(tested: Tested, draw: Draw) -> None:
+def numbers_outside_are_clipped(tested: Subject, draw: Draw) -> None:
     """With `out_of_range: clip`, a number outside has the tokens of the nearer end of its range."""
     array, place, low, high = _place_and_range(tested, draw)
     array.flat[place] = _outside(draw, low, high)
@@ -163,7 +164,7 @@ def numbers_outside_are_clipped(tested: Tested, draw: Draw) -> None:
 
 
 @article(has_classes)
-def unknown_classes_are_refused(tested: Tested, draw: Draw) -> None:
+def unknown_classes_are_refused(tested: Subject, draw: Draw) -> None:
     """A class that is not declared is refused, even where numbers are clipped."""
     if isinstance(tested.entry, Image) and isinstance(tested.entry.cell, Categorical):
         count = tested.entry.cell.class_count
@@ -176,7 +177,7 @@ def unknown_classes_are_refused(tested: Tested, draw: Draw) -> None:
 
 
 @article(has_strict_ranged_field)
-def fields_outside_are_refused(tested: Tested, draw: Draw) -> None:
+def fields_outside_are_refused(tested: Subject, draw: Draw) -> None:
     """A number of a record outside of its field's range is refused."""
     open_kinds = {name for name in tested.sets[0].fields if name in OPEN_FIELDS}
     value = with_field(tested, draw, Ranged, lambda field, old: _field_outside(draw, field))
@@ -186,7 +187,7 @@ def fields_outside_are_refused(tested: Tested, draw: Draw) -> None:
 
 
 @article(has_clipped_field)
-def fields_outside_are_clipped(tested: Tested, draw: Draw) -> None:
+def fields_outside_are_clipped(tested: Subject, draw: Draw) -> None:
     """With `out_of_range: clip`, a number of a record outside has the tokens of the nearer end."""
     ends = dict[str, object]()
 
@@ -220,7 +221,7 @@ def fields_outside_are_clipped(tested: Tested, draw: Draw) -> None:
 
 
 @article(is_set)
-def too_many_items_are_told(tested: Tested, draw: Draw) -> None:
+def too_many_items_are_told(tested: Subject, draw: Draw) -> None:
     """More records than `max_items` are refused; with `out_of_range: clip` no more are kept."""
     entry, codec = tested.sets
     value: Any = draw(tested.values)
@@ -236,7 +237,7 @@ def too_many_items_are_told(tested: Tested, draw: Draw) -> None:
 
 
 @article(is_set)
-def unknown_fields_are_refused(tested: Tested, draw: Draw) -> None:
+def unknown_fields_are_refused(tested: Subject, draw: Draw) -> None:
     """A field that is not declared is refused, and the message names those that are."""
     value: Any = draw(tested.values)
     assume(value)
@@ -248,7 +249,7 @@ def unknown_fields_are_refused(tested: Tested, draw: Draw) -> None:
 
 
 @article(has_required_field)
-def missing_fields_are_refused(tested: Tested, draw: Draw) -> None:
+def missing_fields_are_refused(tested: Subject, draw: Draw) -> None:
     """A record without a field that is not optional is refused, and the message names the field."""
     value: Any = draw(tested.values)
     assume(value)
@@ -261,7 +262,7 @@ def missing_fields_are_refused(tested: Tested, draw: Draw) -> None:
 
 
 @article(has_several_items)
-def all_faults_are_told(tested: Tested, draw: Draw) -> None:
+def all_faults_are_told(tested: Subject, draw: Draw) -> None:
     """Faults of several records are told together, each with the number of its record."""
     value: Any = draw(tested.values.filter(lambda value: isinstance(value, list) and len(value) > 1))
     required = [name for name, field in tested.sets[0].fields.items() if not field.optional]
@@ -273,14 +274,14 @@ def all_faults_are_told(tested: Tested, draw: Draw) -> None:
 
 
 @article(refuses_long_texts)
-def long_texts_are_refused(tested: Tested, draw: Draw) -> None:
+def long_texts_are_refused(tested: Subject, draw: Draw) -> None:
     """A text of more than `max_tokens` tokens is refused."""
     text = _long_text(tested, draw)
     _require_refusals(tested, text, f"a text of {len(text.split())} words")
 
 
 @article(cuts_long_texts)
-def long_texts_are_cut(tested: Tested, draw: Draw) -> None:
+def long_texts_are_cut(tested: Subject, draw: Draw) -> None:
     """With `out_of_range: clip`, a text of more than `max_tokens` tokens is cut to as many."""
     assert isinstance(tested.entry, Text)
     codec, text = tested.code(), _long_text(tested, draw)
@@ -291,7 +292,7 @@ def long_texts_are_cut(tested: Tested, draw: Draw) -> None:
     require(isinstance(back, str) and text.startswith(back), f"it is no beginning of the text: {back!r}")
 
 
-REFUSAL_LAWS: tuple[Article[Tested], ...] = (
+REFUSAL_LAWS: tuple[Article[Subject], ...] = (
     nan_is_refused,
     infinity_is_refused,
     other_types_are_refused,
@@ -311,12 +312,12 @@ REFUSAL_LAWS: tuple[Article[Tested], ...] = (
 )
 
 
-def _require_refusals(tested: Tested, value: object, what: str) -> None:
+def _require_refusals(tested: Subject, value: object, what: str) -> None:
     for face in tested.faces:
         require_refusal(tested, face, [value], what)
 
 
-def _place_and_range(tested: Tested, draw: Draw) -> tuple[Any, int, float, float]:
+def _place_and_range(tested: Subject, draw: Draw) -> tuple[Any, int, float, float]:
     array = drawn_array(tested, draw)
     place = draw(st.integers(0, array.size - 1))
     entry = tested.entry
@@ -355,7 +356,7 @@ def _length(held: object) -> int:
     return len(held) if isinstance(held, list) else -1
 
 
-def _long_text(tested: Tested, draw: Draw) -> str:
+def _long_text(tested: Subject, draw: Draw) -> str:
     assert isinstance(tested.entry, Text)
     most = tested.entry.max_tokens
     return " ".join("a" * draw(st.integers(most, 2 * most)))

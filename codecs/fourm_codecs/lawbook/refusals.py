@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fourm_codecs.base import Array
 from fourm_codecs.lawbook.showing import show
-from fourm_codecs.lawbook.subject import Face, Tested
+from fourm_codecs.lawbook.subject import Face, Subject
 from fourm_schema.errors import CodecError
 from fourm_schema.lawbook.article import Broken, Draw
 from fourm_schema.modality import Set
@@ -18,7 +18,7 @@ from fourm_schema.set_fields import AngleField, AnyField, BoxField, NumberField,
 Numeric = NumberField | AngleField | PointField | BoxField | VectorField
 
 
-def require_refusal(tested: Tested, face: Face, batch: Any, what: str) -> str:
+def require_refusal(tested: Subject, face: Face, batch: Any, what: str) -> str:
     """The message with which a batch is refused.
 
     Args:
@@ -48,12 +48,12 @@ def _shown(batch: object) -> str:
     return f"the value: {show(last)}"
 
 
-def drawn_array(tested: Tested, draw: Draw) -> Array:
+def drawn_array(tested: Subject, draw: Draw) -> Array:
     """A value of its own that may be written to, in float64."""
     return np.array(draw(tested.values), np.float64)
 
 
-def with_number(tested: Tested, draw: Draw, number: float) -> object:
+def with_number(tested: Subject, draw: Draw, number: float) -> object:
     """A drawn value with one number in it replaced: a cell of an array, or a number of a record."""
     if isinstance(tested.entry, Set):
         return with_field(tested, draw, Numeric, lambda field, value: _replaced(draw, value, number))
@@ -64,7 +64,7 @@ def with_number(tested: Tested, draw: Draw, number: float) -> object:
 
 
 def with_field(
-    tested: Tested, draw: Draw, kinds: Any, change: Callable[[AnyField, object], object]
+    tested: Subject, draw: Draw, kinds: Any, change: Callable[[AnyField, object], object]
 ) -> list[dict[str, object]]:
     """Drawn records, one field of one of them changed.
 

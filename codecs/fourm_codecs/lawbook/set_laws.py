@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fourm_codecs.base import TokenBatch
 from fourm_codecs.lawbook.showing import show
-from fourm_codecs.lawbook.subject import DrawnSet, Tested, is_native_set, is_set
+from fourm_codecs.lawbook.subject import DrawnSet, Subject, is_native_set, is_set
 from fourm_codecs.set_reading import Reading
 from fourm_codecs.sets import SetCodec
 from fourm_schema.errors import CodecError
@@ -20,17 +20,17 @@ ROOM = 60
 """Most tokens of a sequence that is drawn under the grammar, beyond the fewest there are."""
 
 
-def is_sorted_set(tested: Tested) -> bool:
+def is_sorted_set(tested: Subject) -> bool:
     return is_set(tested) and tested.sets[0].order != "given"
 
 
-def has_words_for_all(tested: Tested) -> bool:
+def has_words_for_all(tested: Subject) -> bool:
     """Whether all numbers have a word: 4M writes some in pieces, which its grammar does not draw."""
     return is_set(tested) and (is_native_set(tested) or not set(OPEN_FIELDS) & set(tested.sets[0].fields))
 
 
 @article(is_set)
-def chunks_add_up(tested: Tested, draw: Draw) -> None:
+def chunks_add_up(tested: Subject, draw: Draw) -> None:
     """The chunks of a set are its ids, none is empty, and the last is the end token alone."""
     _, codec = tested.sets
     value = draw(tested.values)
@@ -42,7 +42,7 @@ def chunks_add_up(tested: Tested, draw: Draw) -> None:
 
 
 @article(is_native_set)
-def chunks_are_items(tested: Tested, draw: Draw) -> None:
+def chunks_are_items(tested: Subject, draw: Draw) -> None:
     """Each chunk is one record, so that a span, which holds whole chunks, opens in a known state."""
     entry, codec = tested.sets
     assert isinstance(codec, SetCodec)
@@ -61,7 +61,7 @@ def chunks_are_items(tested: Tested, draw: Draw) -> None:
 
 
 @article(is_sorted_set)
-def order_of_records_is_nothing(tested: Tested, draw: Draw) -> None:
+def order_of_records_is_nothing(tested: Subject, draw: Draw) -> None:
     """Where the schema orders the records, their order in the value changes no id."""
     entry, codec = tested.sets
     value: Any = draw(tested.values)
@@ -73,7 +73,7 @@ def order_of_records_is_nothing(tested: Tested, draw: Draw) -> None:
 
 
 @article(has_words_for_all)
-def grammar_admits_what_is_encoded(tested: Tested, draw: Draw) -> None:
+def grammar_admits_what_is_encoded(tested: Subject, draw: Draw) -> None:
     """The grammar admits every id that is encoded, with as many tokens left as there are, and then ends."""
     _, codec = tested.sets
     value = draw(tested.values)
@@ -90,13 +90,13 @@ def grammar_admits_what_is_encoded(tested: Tested, draw: Draw) -> None:
 
 
 @article(is_set)
-def grammar_ends_in_time(tested: Tested, draw: Draw) -> None:
+def grammar_ends_in_time(tested: Subject, draw: Draw) -> None:
     """Whatever is drawn under the grammar ends within its budget."""
     _walk(tested, draw)
 
 
 @article(is_set)
-def what_the_grammar_admits_is_read(tested: Tested, draw: Draw) -> None:
+def what_the_grammar_admits_is_read(tested: Subject, draw: Draw) -> None:
     """What is drawn under the grammar is read as records, without damage."""
     _, codec = tested.sets
     ids = _walk(tested, draw)
@@ -106,7 +106,7 @@ def what_the_grammar_admits_is_read(tested: Tested, draw: Draw) -> None:
 
 
 @article(is_set)
-def encoded_sets_have_no_damage(tested: Tested, draw: Draw) -> None:
+def encoded_sets_have_no_damage(tested: Subject, draw: Draw) -> None:
     """What is encoded is read without damage."""
     _, codec = tested.sets
     value = draw(tested.values)
@@ -115,7 +115,7 @@ def encoded_sets_have_no_damage(tested: Tested, draw: Draw) -> None:
 
 
 @article(is_set)
-def damaged_sets_are_read(tested: Tested, draw: Draw) -> None:
+def damaged_sets_are_read(tested: Subject, draw: Draw) -> None:
     """Whatever slips a writer makes, what is read is a set of records that can be encoded."""
     _, codec = tested.sets
     ids = _harmed(tested, draw)
@@ -127,7 +127,7 @@ def damaged_sets_are_read(tested: Tested, draw: Draw) -> None:
 
 
 @article(is_native_set)
-def no_id_is_lost(tested: Tested, draw: Draw) -> None:
+def no_id_is_lost(tested: Subject, draw: Draw) -> None:
     """Whatever slips a writer makes, each id is in a record, is the end, or is reported as damage."""
     _, codec = tested.sets
     ids = _harmed(tested, draw)
@@ -141,7 +141,7 @@ def no_id_is_lost(tested: Tested, draw: Draw) -> None:
 
 
 @article(is_native_set)
-def damage_costs_no_other_item(tested: Tested, draw: Draw) -> None:
+def damage_costs_no_other_item(tested: Subject, draw: Draw) -> None:
     """A row that was cut off is reported, and the records before the cut are kept."""
     entry, codec = tested.sets
     tokens = codec.encode([draw(tested.values)])
@@ -157,7 +157,7 @@ def damage_costs_no_other_item(tested: Tested, draw: Draw) -> None:
     require(found == whole, told)
 
 
-SET_LAWS: tuple[Article[Tested], ...] = (
+SET_LAWS: tuple[Article[Subject], ...] = (
     chunks_add_up,
     chunks_are_items,
     order_of_records_is_nothing,
@@ -176,7 +176,7 @@ def _read(codec: DrawnSet, ids: list[int]) -> Reading:
     return reading
 
 
-def _walk(tested: Tested, draw: Draw) -> list[int]:
+def _walk(tested: Subject, draw: Draw) -> list[int]:
     """Ids that the grammar admits, each drawn evenly from the ranges there are."""
     entry, codec = tested.sets
     grammar = codec.automaton
@@ -197,7 +197,7 @@ def _walk(tested: Tested, draw: Draw) -> list[int]:
     return ids
 
 
-def _harmed(tested: Tested, draw: Draw) -> list[int]:
+def _harmed(tested: Subject, draw: Draw) -> list[int]:
     """The ids of a set with a few slips of a writer."""
     _, codec = tested.sets
     ids: list[int] = codec.encode([draw(tested.values)]).ids.tolist()

@@ -8,23 +8,23 @@ from hypothesis import strategies as st
 
 from fourm_codecs.base import StoredCodec
 from fourm_codecs.lawbook.showing import show
-from fourm_codecs.lawbook.subject import Tested, has_codec, is_stored
+from fourm_codecs.lawbook.subject import Subject, has_codec, is_stored
 from fourm_codecs.store import codec_hash, load_codec, save_codec
 from fourm_schema.lawbook.article import Article, Draw, article, require
 from fourm_schema.modality import Categorical, Continuous, Image, Modality, Set, Vector
 from fourm_schema.set_fields import CategoryField, MaskField, TextField
 
 
-def can_be_rebuilt(tested: Tested) -> bool:
+def can_be_rebuilt(tested: Subject) -> bool:
     return is_stored(tested) and tested.rebuilt is not None
 
 
-def has_other_meanings(tested: Tested) -> bool:
+def has_other_meanings(tested: Subject) -> bool:
     return can_be_rebuilt(tested) and tested.entry is not None and bool(other_meanings(tested.entry))
 
 
 @article(is_stored)
-def saved_codecs_load_equal(tested: Tested, draw: Draw) -> None:
+def saved_codecs_load_equal(tested: Subject, draw: Draw) -> None:
     """A codec, saved and loaded, gives the same ids, states the same law and has the same hash."""
     codec, value = tested.code(), draw(tested.values)
     assert isinstance(codec, StoredCodec)
@@ -40,7 +40,7 @@ def saved_codecs_load_equal(tested: Tested, draw: Draw) -> None:
 
 
 @article(can_be_rebuilt, once=True)
-def hash_is_stable(tested: Tested, draw: Draw) -> None:
+def hash_is_stable(tested: Subject, draw: Draw) -> None:
     """A codec that is built twice from one entry has one hash."""
     codec = tested.code()
     assert isinstance(codec, StoredCodec) and tested.rebuilt is not None and tested.entry is not None
@@ -49,7 +49,7 @@ def hash_is_stable(tested: Tested, draw: Draw) -> None:
 
 
 @article(can_be_rebuilt)
-def hash_is_of_the_meaning(tested: Tested, draw: Draw) -> None:
+def hash_is_of_the_meaning(tested: Subject, draw: Draw) -> None:
     """Description, loss weight and role of an entry do not change the hash of its codec."""
     codec = tested.code()
     assert isinstance(codec, StoredCodec) and tested.rebuilt is not None and tested.entry is not None
@@ -60,7 +60,7 @@ def hash_is_of_the_meaning(tested: Tested, draw: Draw) -> None:
 
 
 @article(has_other_meanings)
-def hash_changes_with_the_meaning(tested: Tested, draw: Draw) -> None:
+def hash_changes_with_the_meaning(tested: Subject, draw: Draw) -> None:
     """An entry whose ids would mean something else gives another hash, so that stored ids are not misread."""
     codec = tested.code()
     assert isinstance(codec, StoredCodec) and tested.rebuilt is not None and tested.entry is not None
@@ -70,13 +70,13 @@ def hash_changes_with_the_meaning(tested: Tested, draw: Draw) -> None:
 
 
 @article(has_codec, once=True)
-def law_is_one_sentence(tested: Tested, draw: Draw) -> None:
+def law_is_one_sentence(tested: Subject, draw: Draw) -> None:
     """The law of a codec is told in one sentence for people."""
     told = tested.code().law.describe()
     require(told.strip() and "\n" not in told, f"its law is told as {told!r}")
 
 
-STORAGE_LAWS: tuple[Article[Tested], ...] = (
+STORAGE_LAWS: tuple[Article[Subject], ...] = (
     saved_codecs_load_equal,
     hash_is_stable,
     hash_is_of_the_meaning,

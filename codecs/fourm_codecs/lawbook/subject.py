@@ -34,7 +34,7 @@ class Face:
 
 
 @attrs.define(eq=False, slots=False, frozen=True)
-class Tested:
+class Subject:
     """A modality under test.
 
     Attributes:
@@ -137,41 +137,41 @@ class Tested:
         return [self.view.encode(list(np.asarray(value)))[:, 0] for value in values]
 
 
-def has_codec(tested: Tested) -> bool:
+def has_codec(tested: Subject) -> bool:
     return tested.codec is not None
 
 
-def has_declared_codec(tested: Tested) -> bool:
+def has_declared_codec(tested: Subject) -> bool:
     return tested.codec is not None and tested.entry is not None
 
 
-def has_view(tested: Tested) -> bool:
+def has_view(tested: Subject) -> bool:
     return tested.view is not None
 
 
-def has_array(tested: Tested) -> bool:
+def has_array(tested: Subject) -> bool:
     return tested.is_array and not tested.is_sequence_of_vectors
 
 
-def is_set(tested: Tested) -> bool:
+def is_set(tested: Subject) -> bool:
     return isinstance(tested.entry, Set) and isinstance(tested.codec, DrawnSet)
 
 
-def is_native_set(tested: Tested) -> bool:
+def is_native_set(tested: Subject) -> bool:
     return isinstance(tested.entry, Set) and isinstance(tested.codec, SetCodec)
 
 
-def is_text(tested: Tested) -> bool:
+def is_text(tested: Subject) -> bool:
     return isinstance(tested.entry, Text) and tested.codec is not None and tested.entry.codec != "ids"
 
 
-def is_sequence(tested: Tested) -> bool:
+def is_sequence(tested: Subject) -> bool:
     return tested.codec is not None and tested.codec.token_shape is None
 
 
-def keeps_ids(tested: Tested) -> bool:
+def keeps_ids(tested: Subject) -> bool:
     return tested.codec is not None and tested.codec.law.keeps_ids
 
 
-def is_stored(tested: Tested) -> bool:
+def is_stored(tested: Subject) -> bool:
     return isinstance(tested.codec, StoredCodec) and tested.codec.entry is not None

@@ -8,7 +8,7 @@ from fourm_codecs.base import Parts, StoredCodec
 from fourm_codecs.build import build_codec, codec_of_entry
 from fourm_codecs.dense import DenseView
 from fourm_codecs.lawbook.sample_words import sample_tokenizer, sample_vocabularies
-from fourm_codecs.lawbook.subject import Tested
+from fourm_codecs.lawbook.subject import Subject
 from fourm_codecs.vocabulary import WordVocabulary
 from fourm_schema.errors import CodecError
 from fourm_schema.modality import Modality, Set
@@ -34,7 +34,7 @@ class Prepared:
         not_tested: stream -> why it is not tested.
     """
 
-    tested: Tested
+    tested: Subject
     stands_in: str = ""
     not_tested: Mapping[str, str] = attrs.field(factory=dict)
 
@@ -88,7 +88,7 @@ def _prepare(
             not_tested[tokens.name] = _why(tokens, fault)
             stands_in = ""
     view = DenseView.from_entry(name, entry) if dense is not None else None
-    tested = Tested(name, values(entry), entry, codec, view, tokens if codec else None, dense, rebuilt)
+    tested = Subject(name, values(entry), entry, codec, view, tokens if codec else None, dense, rebuilt)
     return Prepared(tested, stands_in, not_tested)
 
 

@@ -10,7 +10,7 @@ from fourm_codecs.base import Json
 from fourm_codecs.lawbook.refusals import require_refusal
 from fourm_codecs.lawbook.showing import show
 from fourm_codecs.lawbook.subject import (
-    Tested,
+    Subject,
     has_declared_codec,
     is_native_set,
     is_set,
@@ -21,20 +21,20 @@ from fourm_schema.lawbook.article import Article, Draw, article, require
 from fourm_schema.modality import Set
 
 
-def has_optional_field(tested: Tested) -> bool:
+def has_optional_field(tested: Subject) -> bool:
     return is_native_set(tested) and any(field.optional for field in tested.sets[0].fields.values())
 
 
-def has_plain_values(tested: Tested) -> bool:
+def has_plain_values(tested: Subject) -> bool:
     return not tested.has_ids_for_values and not tested.is_sequence_of_vectors and tested.entry is not None
 
 
-def has_texts(tested: Tested) -> bool:
+def has_texts(tested: Subject) -> bool:
     return is_native_set(tested) and any(field.type == "text" for field in tested.sets[0].fields.values())
 
 
 @article()
-def absent_values_are_refused(tested: Tested, draw: Draw) -> None:
+def absent_values_are_refused(tested: Subject, draw: Draw) -> None:
     """None, which stands for an absent value, has no tokens, and the message says to leave it out."""
     batch = [draw(tested.values), None]
     for face in tested.faces:
@@ -45,7 +45,7 @@ def absent_values_are_refused(tested: Tested, draw: Draw) -> None:
 
 
 @article(has_optional_field)
-def absent_fields_stay_absent(tested: Tested, draw: Draw) -> None:
+def absent_fields_stay_absent(tested: Subject, draw: Draw) -> None:
     """An optional field that is None, or left out, comes back as None, and nothing else does."""
     entry, codec = tested.sets
     value = draw(tested.values)
@@ -65,7 +65,7 @@ def absent_fields_stay_absent(tested: Tested, draw: Draw) -> None:
 
 
 @article(is_set, once=True)
-def empty_set_is_a_set(tested: Tested, draw: Draw) -> None:
+def empty_set_is_a_set(tested: Subject, draw: Draw) -> None:
     """A set of no records has an end token, and comes back as a set of no records."""
     _, codec = tested.sets
     tokens = codec.encode([[]])
@@ -76,7 +76,7 @@ def empty_set_is_a_set(tested: Tested, draw: Draw) -> None:
 
 
 @article(is_text, once=True)
-def empty_text_is_a_text(tested: Tested, draw: Draw) -> None:
+def empty_text_is_a_text(tested: Subject, draw: Draw) -> None:
     """A text of no words is its end token alone, and comes back as a text of no words."""
     codec = tested.code()
     tokens = codec.encode([""])
@@ -85,7 +85,7 @@ def empty_text_is_a_text(tested: Tested, draw: Draw) -> None:
 
 
 @article(has_texts)
-def empty_texts_are_no_absent_ones(tested: Tested, draw: Draw) -> None:
+def empty_texts_are_no_absent_ones(tested: Subject, draw: Draw) -> None:
     """A text field that is empty comes back empty, not absent."""
     entry, codec = tested.sets
     value = draw(tested.values)
@@ -97,7 +97,7 @@ def empty_texts_are_no_absent_ones(tested: Tested, draw: Draw) -> None:
 
 
 @article(has_plain_values)
-def values_survive_json(tested: Tested, draw: Draw) -> None:
+def values_survive_json(tested: Subject, draw: Draw) -> None:
     """A value, written as JSON for a request and read again, has the same tokens."""
     assert tested.entry is not None
     value = draw(tested.values)
@@ -111,7 +111,7 @@ def values_survive_json(tested: Tested, draw: Draw) -> None:
 
 
 @article(has_declared_codec)
-def decoded_values_survive_json(tested: Tested, draw: Draw) -> None:
+def decoded_values_survive_json(tested: Subject, draw: Draw) -> None:
     """A decoded value, written as JSON for an answer and read again, is equal."""
     assert tested.entry is not None
     if tested.has_ids_for_values:
@@ -123,7 +123,7 @@ def decoded_values_survive_json(tested: Tested, draw: Draw) -> None:
     require(same, lambda: f"{show(value)} is read from JSON as {show(back)}")
 
 
-VALUE_LAWS: tuple[Article[Tested], ...] = (
+VALUE_LAWS: tuple[Article[Subject], ...] = (
     absent_values_are_refused,
     absent_fields_stay_absent,
     empty_set_is_a_set,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fourm_codecs.base import TokenBatch
 from fourm_codecs.lawbook.showing import show
-from fourm_codecs.lawbook.subject import Tested, has_declared_codec, is_native_set, is_set
+from fourm_codecs.lawbook.subject import Subject, has_declared_codec, is_native_set, is_set
 from fourm_runtime.data.encoding import raw_values
 from fourm_runtime.data.layout import raw_type, token_type
 from fourm_runtime.data.raw_values import check_value
@@ -18,20 +18,20 @@ from fourm_schema.lawbook.article import Article, Draw, article, require
 from fourm_schema.modality import Features, Image, Set, Text
 
 
-def is_stored_whole(tested: Tested) -> bool:
+def is_stored_whole(tested: Subject) -> bool:
     return tested.entry is not None and bool(tested.faces) and not tested.is_sequence_of_vectors
 
 
-def is_masked_by_items(tested: Tested) -> bool:
+def is_masked_by_items(tested: Subject) -> bool:
     return is_set(tested) and tested.stream is not None and tested.stream.can_be_target
 
 
-def is_masked_by_own_items(tested: Tested) -> bool:
+def is_masked_by_own_items(tested: Subject) -> bool:
     return is_masked_by_items(tested) and is_native_set(tested)
 
 
 @article(is_stored_whole)
-def stored_values_read_back(tested: Tested, draw: Draw) -> None:
+def stored_values_read_back(tested: Subject, draw: Draw) -> None:
     """A value, stored in an Arrow column and read again, has the same tokens."""
     entry, value = tested.entry, draw(tested.values)
     assert entry is not None
@@ -53,7 +53,7 @@ def stored_values_read_back(tested: Tested, draw: Draw) -> None:
 
 
 @article(has_declared_codec)
-def ids_fit_their_column(tested: Tested, draw: Draw) -> None:
+def ids_fit_their_column(tested: Subject, draw: Draw) -> None:
     """The ids of a value fit the type and the size of its token column."""
     stream, codec = tested.stream, tested.code()
     if stream is None or stream.vocab_size != codec.vocab_size:
@@ -66,7 +66,7 @@ def ids_fit_their_column(tested: Tested, draw: Draw) -> None:
 
 
 @article(is_masked_by_items)
-def spans_parse_as_the_set(tested: Tested, draw: Draw) -> None:
+def spans_parse_as_the_set(tested: Subject, draw: Draw) -> None:
     """A set that is masked item by item, and put together again, is read as the same set."""
     assert tested.stream is not None
     _, codec = tested.sets
@@ -94,7 +94,7 @@ def spans_parse_as_the_set(tested: Tested, draw: Draw) -> None:
 
 
 @article(is_masked_by_own_items)
-def spans_open_in_a_known_state(tested: Tested, draw: Draw) -> None:
+def spans_open_in_a_known_state(tested: Subject, draw: Draw) -> None:
     """Each hidden span of a set is read by itself: it begins and ends where an item does."""
     _, codec = tested.sets
     tokens = codec.encode([draw(tested.values)])
@@ -110,7 +110,7 @@ def spans_open_in_a_known_state(tested: Tested, draw: Draw) -> None:
     require(found == last - first and not reading.damage, told)
 
 
-DATA_LAWS: tuple[Article[Tested], ...] = (
+DATA_LAWS: tuple[Article[Subject], ...] = (
     stored_values_read_back,
     ids_fit_their_column,
     spans_parse_as_the_set,
