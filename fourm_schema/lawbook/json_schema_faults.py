@@ -64,18 +64,19 @@ def _object(
     for name, item in content.items():
         inner = f"{where}.{name}"
         matching = [kind for pattern, kind in patterns.items() if re.search(pattern, name)]
-        if keyword == "properties" and name in said:
-            yield from _faults(item, said[name], schema, inner)
+        if keyword == "properties" and name in declared:
+            yield from _faults(item, declared[name], schema, inner)
         elif keyword == "patternProperties":
             for kind in matching:
                 yield from _faults(item, kind, schema, inner)
         elif keyword == "additionalProperties" and name not in declared and not matching:
-            if said is False:
-                yield f"{inner} is unknown"
-            elif isinstance(said, dict):
+            if isinstance(said, dict):
                 yield from _faults(item, said, schema, inner)
+            elif not said:
+                yield f"{inner} is unknown"
     if keyword == "required":
-        yield from (f"{where}.{name} is missing" for name in said if name not in content)
+        needed: list[str] = node["required"]
+        yield from (f"{where}.{name} is missing" for name in needed if name not in content)
 
 
 def _array(keyword: str, said: Any, content: list[object], schema: Node, where: str) -> Iterator[str]:

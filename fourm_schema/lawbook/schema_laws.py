@@ -194,11 +194,11 @@ def misspelt_keys_are_told(declared: DeclaredModality, draw: Draw) -> None:
     wrong = key[: place + 1] + key[place:]
     changed = {wrong if name == key else name: value for name, value in entry.items()}
     tree["modalities"] = {declared.name: changed}
-    faults: tuple[Fault, ...] = ()
+    faults: list[Fault] = []
     try:
         parse_schema(write_yaml(tree))
     except SchemaError as error:
-        faults = error.faults
+        faults += error.faults
     require(faults, f"{wrong!r} is taken for {key!r}")
     told = [fault for fault in faults if fault.where == f"modalities.{declared.name}.{wrong}"]
     require(told, lambda: f"{wrong!r} for {key!r} is told as: {faults[0]}")

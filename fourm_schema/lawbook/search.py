@@ -90,7 +90,7 @@ def search(law: Article[SubjectT], subject: SubjectT, name: str, examples: int, 
         database=None,
         deadline=None,
         phases=[Phase.generate, Phase.shrink],
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=[*HealthCheck.__members__.values()],
         report_multiple_bugs=False,
         verbosity=Verbosity.quiet,
     )

@@ -41,7 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let pytest collect the files, wherever they lie."""
-    for file in config.getoption("--modalities"):
+    for file in _files(config):
         asked = [argument.partition("::")[0] for argument in config.args]
         if file not in asked:
             config.args.append(file)
@@ -49,11 +49,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     """Collect the laws of a YAML file that was named."""
-    named = [Path(file).resolve() for file in parent.config.getoption("--modalities")]
+    named = [Path(file).resolve() for file in _files(parent.config)]
     if file_path.resolve() not in named:
         return None
     collector: pytest.Collector = ModalitiesFile.from_parent(parent, path=file_path)
     return collector
+
+
+def _files(config: pytest.Config) -> list[str]:
+    files: list[str] = config.getoption("--modalities") or []
+    return files
 
 
 class ModalitiesFile(pytest.File):
@@ -67,7 +72,7 @@ class ModalitiesFile(pytest.File):
         from fourm_schema.lawbook.search import Profile
         from fourm_schema.load import load_schema
 
-        option = self.config.getoption
+        option: Any = self.config.getoption
         profile = Profile.of(option("--thorough-laws"), option("--law-examples"), option("--law-seed"))
         folder = option("--law-codecs")
         try:
