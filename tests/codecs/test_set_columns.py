@@ -8,11 +8,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from fourm_codecs import strategies
 from fourm_codecs.set_columns import encode_columns
 from fourm_codecs.sets import COLUMNS_FROM, SetCodec
 from fourm_schema.errors import CodecError
 from fourm_schema.modality import Set
+from fourm_schema.strategies import values as values_of
 from tests.codecs.drawn_sets import sets
 from tests.codecs.signs import codec_of
 
@@ -29,7 +29,7 @@ def has_text(entry: Set) -> bool:
 def test_many_sets_have_the_ids_that_each_has_alone(data: st.DataObject) -> None:
     """Whatever the fields, orders and conventions; shuffled sets draw the same numbers."""
     entry = data.draw(sets().filter(lambda entry: not has_text(entry)))
-    value = strategies.values(entry)
+    value = values_of(entry)
     values = data.draw(st.lists(value, min_size=COLUMNS_FROM, max_size=COLUMNS_FROM + 2))
     codec, shuffled = codec_of(entry), data.draw(st.booleans())
     one, other = (np.random.default_rng(7) if shuffled else None for _ in range(2))
@@ -46,7 +46,7 @@ def test_many_sets_have_the_ids_that_each_has_alone(data: st.DataObject) -> None
 def test_values_within_their_declaration_are_encoded_in_columns(data: st.DataObject) -> None:
     """Columns are the usual way: nothing that a schema admits makes them step aside, but a set too long."""
     entry = data.draw(sets().filter(lambda entry: not has_text(entry)))
-    values = data.draw(st.lists(strategies.values(entry), max_size=3))
+    values = data.draw(st.lists(values_of(entry), max_size=3))
     assume(all(len(cast("list[object]", value)) <= entry.max_items for value in values))
 
     assert columns(codec_of(entry), values) is not None
