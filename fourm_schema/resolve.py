@@ -9,7 +9,7 @@ from fourm_schema.errors import PlanError
 from fourm_schema.modality import Dialect, Image, Modality, Set, Text, Vector
 from fourm_schema.plan import Plan, Shown, Stream, Vocabulary
 from fourm_schema.schema import Schema
-from fourm_schema.select import CODES_GRAMMAR, LEARNED_CODECS, TRAINABLE_CODECS, select
+from fourm_schema.select import LEARNED_CODECS, TRAINABLE_CODECS, select
 from fourm_schema.set_layout import set_layout, text_vocabulary
 from fourm_schema.special import sentinels_needed, special_ids
 
@@ -78,8 +78,6 @@ def require_runnable(plan: Plan) -> None:
 
 
 def _instead(stream: Stream) -> str:
-    if stream.codec == CODES_GRAMMAR:
-        return "its codec comes later; leave its fields of type mask out: a box can stand for one"
     if stream.is_dense and stream.layout == "sequence":
         return "sequences of vectors can be shown to a trained model, but not yet be stored and masked"
     if stream.codec not in LEARNED_CODECS or stream.codec in TRAINABLE_CODECS:

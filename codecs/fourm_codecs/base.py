@@ -17,9 +17,10 @@ from fourm_schema.errors import CodecError
 from fourm_schema.modality import Modality
 
 Array = NDArray[np.generic]
-FieldValue = float | int | str | list[float] | None
+FieldValue = float | int | str | list[float] | list[list[int]] | None
 Record = dict[str, FieldValue]
-"""One item of a set: field -> a number, a name or text, a list of numbers, or None where it is absent."""
+"""One item of a set: field -> a number, a name or text, a list of numbers, the rows of a mask, or None where
+it is absent."""
 
 Value = Array | str | list[Record]
 """A value as codecs give it back: an array in the schema's units, a text, or the records of a set."""

@@ -40,6 +40,7 @@ CODECS: dict[str, CodecClass] = {
     "vit-fsq": _VitFsq(),
     "wordpiece": WordPieceCodec,
     "grammar": SetCodec,
+    CODES_GRAMMAR: SetCodec,
     "grammar-4m": RecordTextCodec,
     "tokenizer": TokenizerCodec,
     "ids": IdsCodec,
@@ -48,7 +49,6 @@ CODECS: dict[str, CodecClass] = {
 LATER: dict[str, str] = {
     "vit-class-fsq": "patch: 1 with at most 256 cells gets exact levels, one token per cell",
     "vit-feature-fsq": "shown: [pixels] needs no codec as an input; a vector with ranges gets bins",
-    CODES_GRAMMAR: "leave its fields of type mask out: a box can stand for one",
     "mlp-pq": "give ranges (and codec: bins past 32 numbers), or shown: [values], which needs no codec",
 }
 """Codecs that the selection table names and a later release builds, each with the exact way round it."""

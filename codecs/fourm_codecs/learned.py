@@ -7,12 +7,21 @@ import torch
 
 from fourm_codecs.base import StoredCodec
 from fourm_codecs.image_tokenizer import ImageTokenizer, build_network, image_of_numbers, law_of, value_range
+from fourm_codecs.set_codes import untrained_codecs
+from fourm_codecs.sets import SetCodec
+from fourm_codecs.vocabulary import WordVocabulary
 from fourm_schema.errors import CodecError
-from fourm_schema.modality import Modality
-from fourm_schema.select import LEARNED_CODECS, select
+from fourm_schema.modality import Modality, Set
+from fourm_schema.select import CODES_GRAMMAR, LEARNED_CODECS, select
 
 
-def untrained(modality: str, entry: Modality, size: str = "tiny", seed: int = 0) -> StoredCodec:
+def untrained(
+    modality: str,
+    entry: Modality,
+    size: str = "tiny",
+    seed: int = 0,
+    vocabulary: WordVocabulary | None = None,
+) -> StoredCodec:
     """The learned codec of an entry with its first weights.
 
     Args:
@@ -20,11 +29,14 @@ def untrained(modality: str, entry: Modality, size: str = "tiny", seed: int = 0)
         entry: what the schema says of it.
         size: of the networks.
         seed: of the weights.
+        vocabulary: of a set's text fields, if it has some.
 
     Raises:
         CodecError: if the entry's codec is no learned one, or one that this version cannot build.
     """
     codec = entry.codec or select(entry, "tokens").codec
+    if isinstance(entry, Set) and codec == CODES_GRAMMAR:
+        return SetCodec(modality, entry, vocabulary, codecs=untrained_codecs(modality, entry, size, seed))
     if codec not in LEARNED_CODECS:
         raise CodecError(modality, f"its codec {codec!r} is not learned", mend="build it with build_codec")
     if codec != "vit-fsq":

@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 from fourm_codecs.base import TokenBatch, id_dtype
 from fourm_codecs.grammar import Automaton, Fixed, Production
 from fourm_codecs.scale import Scale
+from fourm_codecs.set_codes import CodesForm
 from fourm_codecs.set_order import ItemOrder, Items
 from fourm_codecs.set_values import AngleForm, BoxForm, CategoryForm, Form, NumberForm, NumbersForm
+from fourm_schema.errors import CodecError
 from fourm_schema.modality import Set
 
 Ints = NDArray[np.int64]
@@ -176,6 +178,11 @@ def _places(form: Form, column: list[object]) -> Ints | None:
         case BoxForm():
             boxes = _lists(column, 4)
             return None if boxes is None else _boxes(form, boxes)
+        case CodesForm():
+            try:
+                return form.read_all(column)
+            except CodecError:
+                return None
     return None
 
 

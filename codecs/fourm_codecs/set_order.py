@@ -5,7 +5,7 @@ changes nothing.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import attrs
 import numpy as np
@@ -43,9 +43,17 @@ class ItemOrder:
         entry: the declared set.
         productions: of its fields, in their order.
         scales: field -> bins of its numbers; of the points and boxes at least.
+        coded: fields in learned codes. Where nothing else decides, ids do, but theirs last: decoded and
+            encoded again they may be others, and must not change the order of what is not.
     """
 
-    def __init__(self, entry: Set, productions: Sequence[Production], scales: Mapping[str, Scale]) -> None:
+    def __init__(
+        self,
+        entry: Set,
+        productions: Sequence[Production],
+        scales: Mapping[str, Scale],
+        coded: Collection[str] = (),
+    ) -> None:
         self._order, self._most = entry.order, entry.max_items
         types = _DECIDES.get(entry.order, ())
         places = [place for place, field in enumerate(entry.fields.values()) if field.type in types]
@@ -53,6 +61,10 @@ class ItemOrder:
         self._place = places[0] if places else 0
         self._production = productions[self._place]
         self._scale = scales.get(self._production.name)
+        numbers = range(len(productions))
+        self._coded = [place for place in numbers if productions[place].name in coded]
+        self._exact = [place for place in numbers if place not in self._coded]
+        self._names = [production.name for production in productions]
 
     @property
     def sorts(self) -> bool:
@@ -73,11 +85,11 @@ class ItemOrder:
             case "random" if rng is not None:
                 numbers = rng.permutation(len(items)).tolist()
             case "random":
-                numbers.sort(key=lambda k: items[k])
+                numbers.sort(key=lambda k: self._ids(items[k]))
             case "distance_to_origin":
-                numbers.sort(key=lambda k: (self._distance(items[k]), items[k]))
+                numbers.sort(key=lambda k: (self._distance(items[k]), self._ids(items[k])))
             case "area":
-                numbers.sort(key=lambda k: (-self._area(items[k]), items[k]))
+                numbers.sort(key=lambda k: (-self._area(items[k]), self._ids(items[k])))
         return numbers[: self._most]
 
     def of_columns(
@@ -103,11 +115,23 @@ class ItemOrder:
             moved = [start + rng.permutation(count) for start, count in zip(starts, counts, strict=True)]
             return np.concatenate([everything[:0], *moved])
         if self._order == "random":
-            return np.lexsort((*items.ids.T[::-1], items.owners))
+            return np.lexsort((*self._columns(items.ids, first)[::-1], items.owners))
         keys = self._keys(items.ids, first)
         placed = _sorted_within(keys, items.owners, counts)
         # The last key decides first; ids are looked at only where nothing else decides.
-        return np.lexsort((*items.ids.T[::-1], keys, items.owners)) if placed is None else placed
+        if placed is not None:
+            return placed
+        return np.lexsort((*self._columns(items.ids, first)[::-1], keys, items.owners))
+
+    def _ids(self, item: Item) -> Item:
+        """What decides between items where the order does not: their ids, learned codes last."""
+        return (*(item[k] for k in self._exact), *(item[k] for k in self._coded)) if self._coded else item
+
+    def _columns(self, ids: NDArray[np.int64], first: Mapping[str, int]) -> list[NDArray[np.int64]]:
+        """The same for columns."""
+        starts = [*(first[name] for name in self._names), ids.shape[1]]
+        places = [*self._exact, *self._coded]
+        return [ids[:, column] for k in places for column in range(starts[k], starts[k + 1])]
 
     def _keys(self, ids: NDArray[np.int64], first: Mapping[str, int]) -> NDArray[np.float64]:
         """(R,) what decides, ascending; NaN where the field is absent: such items come last."""

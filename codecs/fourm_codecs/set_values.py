@@ -19,7 +19,15 @@ from fourm_codecs.values import show
 from fourm_codecs.vocabulary import WordVocabulary
 from fourm_codecs.wordpiece import WordPieceCodec
 from fourm_schema.errors import CodecError, Fault
-from fourm_schema.set_fields import AngleField, AnyField, BoxField, CategoryField, NumberField
+from fourm_schema.set_fields import (
+    AngleField,
+    AnyField,
+    BoxField,
+    CategoryField,
+    NumberField,
+    PointField,
+    VectorField,
+)
 
 T = TypeVar("T")
 
@@ -163,8 +171,7 @@ class NumbersForm:
     count: int
 
     def read(self, value: object, where: str) -> list[int]:
-        wheres = [f"{where} at [{place}]" for place in range(self.count)]
-        return _places(self.scale, numbers_of(value, self.count, where), wheres)
+        return [self.scale.place(number) for number in numbers_inside(self.scale, value, self.count, where)]
 
     def write(self, places: Sequence[int]) -> list[float]:
         return [self.scale.middle(place) for place in places]
@@ -199,7 +206,8 @@ class BoxForm:
                 got = f"{show(low)} and {show(high)}" if corners_given else show(high - low)
                 faults.append(Fault(where, what, got, f"this field's boxes are {self.field.convention}"))
         raise_faults(where, faults)
-        return _places(self.scale, corners, [f"{where} {name}" for name in CORNERS])
+        inside = _all(self.scale.inside, corners, [f"{where} {name}" for name in CORNERS])
+        return [self.scale.place(number) for number in inside]
 
     def write(self, places: Sequence[int]) -> list[float]:
         return self.field.of_corners([self.scale.middle(place) for place in places])
@@ -253,7 +261,7 @@ class TextForm:
 
 
 def form_of(name: str, field: AnyField, vocabulary: WordVocabulary | None, clip: bool, where: str) -> Form:
-    """The form of a declared field.
+    """The form of a declared field that is not written in learned codes.
 
     Args:
         name: of the field.
@@ -263,7 +271,7 @@ def form_of(name: str, field: AnyField, vocabulary: WordVocabulary | None, clip:
         where: the modality; errors start with it.
 
     Raises:
-        CodecError: if this version cannot encode the field.
+        CodecError: if the bins of a number are too fine, or the vocabulary of a text is not trained yet.
     """
     here = f"{where}, field {name!r}"
     match field:
@@ -275,13 +283,6 @@ def form_of(name: str, field: AnyField, vocabulary: WordVocabulary | None, clip:
             return CategoryForm(field.names, isinstance(field.classes, int))
         case BoxField():
             return BoxForm(Scale.of_range(*field.range, field.bins, here, clip), field)
-    if field.type == "mask":
-        raise CodecError(
-            here,
-            "mask fields cannot be encoded in this version",
-            mend="use fields of type number, angle, category, point, box, vector or text; "
-            "a box can stand for the mask",
-        )
     if field.type == "text":
         if vocabulary is None:
             raise CodecError(
@@ -290,6 +291,7 @@ def form_of(name: str, field: AnyField, vocabulary: WordVocabulary | None, clip:
                 mend="train it (`fourm codec train`) and pass it: vocabularies={name: vocabulary}",
             )
         return TextForm(WordPieceCodec(here, vocabulary, field.max_tokens, "clip" if clip else "error"))
+    assert isinstance(field, PointField | VectorField), "learned fields have a form of their own"
     return NumbersForm(Scale.of_range(*field.range, field.bins, here, clip), field.token_count)
 
 
@@ -333,9 +335,14 @@ def numbers_of(value: object, count: int, where: str) -> list[float]:
     return _all(number_of, items, [f"{where} at [{k}]" for k in range(count)])
 
 
-def _places(scale: Scale, numbers: Sequence[float], wheres: Sequence[str]) -> list[int]:
-    """The bins of several numbers."""
-    return [scale.place(number) for number in _all(scale.inside, numbers, wheres)]
+def numbers_inside(scale: Scale, value: object, count: int, where: str) -> list[float]:
+    """So many numbers of a range, moved into it if they may be.
+
+    Raises:
+        CodecError: if the value is no list of them; each number that is wrong is named.
+    """
+    wheres = [f"{where} at [{place}]" for place in range(count)]
+    return _all(scale.inside, numbers_of(value, count, where), wheres)
 
 
 def _all(read: Callable[[T, str], float], values: Sequence[T], wheres: Sequence[str]) -> list[float]:

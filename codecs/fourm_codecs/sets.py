@@ -1,8 +1,11 @@
 """Sets of records as tokens of their grammar, item by item.
 
-A value is a list of records, each a dict from field to number, name, text, list of numbers, or None where an
-optional field is absent. Where the schema says `max_items: 1`, a single dict is taken as a list of one;
+A value is a list of records, each a dict from field to number, name, text, list of numbers, mask, or None
+where an optional field is absent. Where the schema says `max_items: 1`, a single dict is taken as a list of one;
 decoding always gives a list, since a record may be missing.
+
+A set with masks or long vectors has a learned codec for each of these fields and is called `grammar-codes`;
+without, `grammar`.
 """
 
 import json
@@ -13,8 +16,9 @@ from typing import Self, cast
 import attrs
 import numpy as np
 
-from fourm_codecs.base import Array, FieldValue, Parts, Record, TokenBatch
+from fourm_codecs.base import Array, FieldValue, Parts, Record, StoredCodec, TokenBatch
 from fourm_codecs.grammar import NATIVE, Automaton, Dialect, Fixed, Production
+from fourm_codecs.set_codes import CodesForm, codes_form, parts_of_codecs, stored_codecs
 from fourm_codecs.set_columns import encode_columns
 from fourm_codecs.set_faults import raise_faults
 from fourm_codecs.set_items import is_record, listed_records
@@ -25,6 +29,8 @@ from fourm_codecs.set_values import UNKNOWN_WORD, BoxForm, Form, NumbersForm, Te
 from fourm_codecs.vocabulary import WordVocabulary
 from fourm_schema.errors import CodecError, Fault
 from fourm_schema.modality import Modality, Set
+from fourm_schema.select import CODES_GRAMMAR
+from fourm_schema.set_fields import is_learned
 from fourm_schema.set_layout import text_vocabulary
 
 COLUMNS_FROM = 8
@@ -40,28 +46,34 @@ class SetCodec:
         entry: the declared set.
         vocabulary: the trained word vocabulary of its text fields, if it has any.
         dialect: which tokens each field is written in.
+        codecs: field -> its codec, of the fields in learned codes.
+        name: `grammar`, or `grammar-codes` where there are such fields.
     """
 
     modality: str
     entry: Set
     vocabulary: WordVocabulary | None = None
     dialect: Dialect = NATIVE
-    name: str = attrs.field(default="grammar", init=False)
+    codecs: Mapping[str, StoredCodec] = attrs.field(factory=dict, repr=False)
 
     def __attrs_post_init__(self) -> None:
         assert len(self._forms) == len(self.automaton.productions)
 
     @classmethod
     def from_entry(cls, modality: str, entry: Modality, parts: Parts) -> Self:
-        """The codec of a declared set, given its trained vocabulary if a field is a text.
+        """The codec of a declared set, given its trained vocabulary if a field is a text, and the fitted
+        weights of fields in learned codes.
 
         Raises:
-            CodecError: if the entry is no set, has a field that this version cannot encode, or lacks its
-                vocabulary.
+            CodecError: if the entry is no set, lacks its vocabulary, or has a field that is not trained yet.
         """
         if not isinstance(entry, Set):
             raise CodecError(modality, "a grammar is for sets", got=f"kind {entry.kind!r}")
-        return cls(modality, entry, parts.vocabulary)
+        return cls(modality, entry, parts.vocabulary, codecs=stored_codecs(modality, entry, parts))
+
+    @property
+    def name(self) -> str:
+        return CODES_GRAMMAR if self._coded else "grammar"
 
     @property
     def automaton(self) -> Automaton:
@@ -78,14 +90,20 @@ class SetCodec:
     def _forms(self) -> dict[str, Form]:
         clip = self.entry.out_of_range == "clip"
         return {
-            name: form_of(name, field, self.vocabulary, clip, self.modality)
+            name: codes_form(name, field, self.codecs, clip, self.modality)
+            or form_of(name, field, self.vocabulary, clip, self.modality)
             for name, field in self.entry.fields.items()
         }
 
     @cached_property
+    def _coded(self) -> frozenset[str]:
+        """The fields in learned codes."""
+        return frozenset(name for name, field in self.entry.fields.items() if is_learned(field))
+
+    @cached_property
     def _order(self) -> ItemOrder:
         scales = {n: form.scale for n, form in self._forms.items() if isinstance(form, BoxForm | NumbersForm)}
-        return ItemOrder(self.entry, self.automaton.productions, scales)
+        return ItemOrder(self.entry, self.automaton.productions, scales, self._coded)
 
     @property
     def vocab_size(self) -> int:
@@ -97,14 +115,17 @@ class SetCodec:
 
     @property
     def parts(self) -> Parts:
-        """The vocabulary, and as a tensor the fields as canonical JSON: they are what the ids mean."""
+        """The vocabulary, the parts of the fields' codecs, and as a tensor the fields as canonical JSON: they
+        are what the ids mean."""
         fields = [
             [name, field.model_dump(mode="json", exclude={"description"}) | {"classes": _names(field)}]
             for name, field in self.entry.fields.items()
         ]
         text = json.dumps([self.dialect.name, fields], sort_keys=True, separators=(",", ":"))
         words = self.vocabulary if text_vocabulary(self.modality, self.entry) else None
-        return Parts(words, {"grammar": np.frombuffer(text.encode(), np.uint8)})
+        learned = parts_of_codecs(self.codecs)
+        grammar = {"grammar": np.frombuffer(text.encode(), np.uint8)}
+        return Parts(words, {**grammar, **learned.tensors}, learned.settings)
 
     @property
     def law(self) -> "BoundedFields":
@@ -165,20 +186,24 @@ class SetCodec:
     def _end(self) -> int:
         return self.automaton.special.end
 
-    def _items(self, value: object, where: str, faults: list[Fault]) -> list[Item]:
-        """The ids of a value's records; what is wrong with them is added to `faults`."""
-        return [
-            item
-            for number, record in enumerate(listed_records(self.entry, value, where, faults))
-            if (item := self._item(record, f"{where}, item {number}", faults)) is not None
-        ]
+    def _items(self, value: object, where: str, faults: list[Fault], coded: bool = True) -> list[Item]:
+        """The ids of a value's records; what is wrong with them is added to `faults`.
 
-    def _item(self, record: object, where: str, faults: list[Fault]) -> Item | None:
-        found = self.fields(record, where, faults)
-        return tuple(found.values()) if len(found) == len(self.entry.fields) else None
+        Args:
+            value: a set.
+            where: which one.
+            faults: of the whole batch.
+            coded: fields in learned codes are looked at too; without, they are taken to have no ids.
+        """
+        found = []
+        for number, record in enumerate(listed_records(self.entry, value, where, faults)):
+            ids = self.fields(record, f"{where}, item {number}", faults, coded=coded)
+            if len(ids) == len(self.entry.fields):
+                found.append(tuple(ids.values()))
+        return found
 
     def fields(
-        self, record: object, where: str, faults: list[Fault], in_part: bool = False
+        self, record: object, where: str, faults: list[Fault], in_part: bool = False, coded: bool = True
     ) -> dict[str, tuple[int, ...]]:
         """Field -> its ids, in the order they are written; what is wrong with the record joins `faults`.
 
@@ -187,6 +212,7 @@ class SetCodec:
             where: which one, for the faults.
             faults: of the whole batch.
             in_part: a record may lack any field, and only those that it names are looked at.
+            coded: as in `_items`.
         """
         if not is_record(record, self.entry.fields, where, faults):
             return {}
@@ -196,7 +222,9 @@ class SetCodec:
             here = f"{where}, field {name!r}"
             if in_part and name not in record:
                 continue
-            if value is not None:
+            if not coded and name in self._coded:
+                found[name] = ()
+            elif value is not None:
                 try:
                     found[name] = _ids_of(production, self._forms[name].read(value, here))
                 except CodecError as error:
@@ -216,9 +244,10 @@ class SetCodec:
             damage += [Damage(*span, f"field {name!r} is cut to the length it may have") for name in cut]
         numbers = list(range(len(records)))
         if self._order.sorts and len(records) > 1:
-            # By the ids of what was read: a text that was cut has others than the row.
+            # By the ids of what was read: a text that was cut has others than the row. Learned codes may have
+            # others too; items that differ in nothing else stay as they stand.
             faults: list[Fault] = []
-            numbers = self._order(self._items(records, self.modality, faults))
+            numbers = self._order(self._items(records, self.modality, faults, coded=False))
             assert not faults, "a decoded record can be encoded"
         damage.sort(key=lambda found: found.start)
         return Reading([records[k] for k in numbers], tuple(spans[k] for k in numbers), tuple(damage))
@@ -249,21 +278,26 @@ class SetCodec:
 
 @attrs.frozen
 class BoundedFields:
-    """decode(encode(x)) has the records of x, each number within half a bin.
+    """decode(encode(x)) has the records of x, each number within half a bin, what is in learned codes near.
 
     Attributes:
         codec: whose promise it is.
     """
 
     codec: SetCodec = attrs.field(repr=False)
-    keeps_ids: bool = attrs.field(default=True, init=False)
+
+    @property
+    def keeps_ids(self) -> bool:
+        return not self.codec.codecs
 
     def describe(self) -> str:
-        forms = self.codec._forms
-        order, near = said_order(self.codec.entry.order), said_bounds(forms, "off by at most half a bin")
+        coded = {n: form for n, form in self.codec._forms.items() if isinstance(form, CodesForm)}
+        forms = {name: form for name, form in self.codec._forms.items() if name not in coded}
+        near = said_bounds(forms, "off by at most half a bin") if forms else ""
         exact = [name for name, form in forms.items() if not form.promise()]
         rest = f"; {', '.join(exact)} as encoded" if 0 < len(exact) < len(forms) else ""
-        return f"decoding gives back the records{order}{near}{rest}"
+        codes = "".join(f"; {name} {form.promise()}" for name, form in coded.items())
+        return f"decoding gives back the records{said_order(self.codec.entry.order)}{near}{rest}{codes}"
 
     def check(self, value: object, decoded: object) -> list[str]:
         """Compare the records of both, in the order the codec writes them."""
@@ -271,7 +305,8 @@ class BoundedFields:
         numbers: list[int] = []
         for given in (value, decoded):
             faults: list[Fault] = []
-            numbers = self.codec._order(self.codec._items(given, self.codec.modality, faults))
+            items = self.codec._items(given, self.codec.modality, faults, coded=False)
+            numbers = self.codec._order(items)
             if faults:
                 return [f"it came back as no value of this set: {faults[0]}"]
             records = cast("list[Record]", [given] if isinstance(given, Mapping) else given)

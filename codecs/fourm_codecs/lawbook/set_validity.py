@@ -12,6 +12,7 @@ from fourm_schema.set_fields import (
     AnyField,
     BoxField,
     CategoryField,
+    MaskField,
     NumberField,
     PointField,
     TextField,
@@ -53,15 +54,13 @@ def _fits(field: AnyField, value: FieldValue, words: WordVocabulary | None) -> b
             return isinstance(value, int | str) and value in known
         case PointField() | VectorField():
             low, high = field.range
-            return (
-                isinstance(value, list)
-                and len(value) == field.token_count
-                and all(low <= number <= high for number in value)
-            )
+            numbers = _numbers(value, field.dim if isinstance(field, VectorField) else 2)
+            return numbers is not None and all(low <= number <= high for number in numbers)
         case BoxField():
-            if not isinstance(value, list) or len(value) != 4:
+            box = _numbers(value, 4)
+            if box is None:
                 return False
-            x0, y0, x1, y1 = corners(field, value)
+            x0, y0, x1, y1 = corners(field, box)
             low, high = field.range
             slack = 1e-9 * max(abs(low), abs(high))
             return low - slack <= x0 <= x1 + slack <= high + 2 * slack and (
@@ -74,7 +73,21 @@ def _fits(field: AnyField, value: FieldValue, words: WordVocabulary | None) -> b
                 and words.normalise(value) == value
                 and len(words.pieces_of([value])[0]) < field.max_tokens
             )
+        case MaskField():
+            rows = value if isinstance(value, list) else []
+            return len(rows) == field.size and all(
+                isinstance(row, list)
+                and len(row) == field.size
+                and all(type(cell) is int and cell in (0, 1) for cell in row)
+                for row in rows
+            )
     return False
+
+
+def _numbers(value: FieldValue, count: int) -> list[float] | None:
+    """So many numbers; None if the value is anything else."""
+    found = [number for number in value if isinstance(number, float)] if isinstance(value, list) else []
+    return found if isinstance(value, list) and len(found) == len(value) == count else None
 
 
 def corners(field: BoxField, box: Sequence[float]) -> tuple[float, float, float, float]:
@@ -105,7 +118,8 @@ def _disorder(entry: Set, records: Sequence[Record]) -> list[str]:
 
 def _key(order: str, field: AnyField, value: FieldValue) -> float:
     """Smaller first, absent last."""
-    if not isinstance(value, list):
+    numbers = _numbers(value, 4 if isinstance(field, BoxField) else 2)
+    if numbers is None:
         return math.inf
-    x0, y0, *far = corners(field, value) if isinstance(field, BoxField) else value
+    x0, y0, *far = corners(field, numbers) if isinstance(field, BoxField) else numbers
     return math.hypot(x0, y0) if order == "distance_to_origin" else -(far[0] - x0) * (far[1] - y0)

@@ -15,7 +15,7 @@ from fourm_schema.modality import Modality, Set
 from fourm_schema.plan import Plan, Stream
 from fourm_schema.resolve import resolve
 from fourm_schema.schema import Schema
-from fourm_schema.select import LEARNED_CODECS
+from fourm_schema.select import CODES_GRAMMAR, LEARNED_CODECS
 from fourm_schema.set_layout import text_vocabulary
 from fourm_schema.strategies import values
 
@@ -96,11 +96,14 @@ def _builder(
     schema: Schema, stream: Stream, words: Mapping[str, WordVocabulary]
 ) -> tuple[Callable[[Modality], StoredCodec], str]:
     """What builds the codec of an entry, and what in it stands in for something trained."""
-    if stream.codec in LEARNED_CODECS:
+    declared = schema.modalities[stream.modality]
+    text = text_vocabulary(stream.modality, declared) if isinstance(declared, Set) else None
+    if stream.codec in (*LEARNED_CODECS, CODES_GRAMMAR):
         # Torch takes seconds, which exact codecs should not cost.
         from fourm_codecs.learned import untrained
 
-        return lambda entry: untrained(stream.modality, entry), UNTRAINED
+        vocabulary = words.get(text or "")
+        return lambda entry: untrained(stream.modality, entry, vocabulary=vocabulary), UNTRAINED
     if stream.codec in ("tokenizer", "grammar-4m"):
         return (
             lambda entry: codec_of_entry(
@@ -113,8 +116,6 @@ def _builder(
         changed = schema.model_copy(update={"modalities": {**schema.modalities, stream.modality: entry}})
         return build_codec(changed, stream.modality, words)
 
-    entry = schema.modalities[stream.modality]
-    text = isinstance(entry, Set) and text_vocabulary(stream.modality, entry)
     return build, SAMPLE if text or stream.codec == "wordpiece" else ""
 
 
