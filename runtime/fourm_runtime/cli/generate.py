@@ -263,12 +263,15 @@ def _show(schema: "Schema", made: "Sequence[Mapping[str, Generated]]") -> None:
                 more = " ..." if ids.size > IDS_SHOWN else ""
                 print(f"{title}: {'x'.join(map(str, ids.shape))} token ids: {first}{more}  {sure}")
             elif isinstance(entry, Vector):
-                names = entry.names or tuple(str(i) for i in range(entry.dim))
-                units = entry.units or ("",) * entry.dim
+                units = (entry.units or ("",) * entry.dim) * entry.steps
                 rows = [
                     (label, f"{number:.6g}", unit, f"{float(p):.2f}")
                     for label, number, unit, p in zip(
-                        names, np.asarray(one.value, np.float64), units, one.confidence, strict=True
+                        entry.labels,
+                        np.asarray(one.value, np.float64).reshape(-1),
+                        units,
+                        one.confidence,
+                        strict=True,
                     )
                 ]
                 show_table(title, ("name", "value", "unit", "confidence"), rows)

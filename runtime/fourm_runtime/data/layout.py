@@ -66,7 +66,7 @@ def raw_shape(modality: Modality) -> tuple[int, ...]:
         size = (modality.height, modality.width)
         flat = isinstance(modality.cell, Categorical) or modality.channels == 1
         return size if flat else (*size, modality.channels)
-    return (modality.dim,) if isinstance(modality, Vector) else ()
+    return modality.shape if isinstance(modality, Vector) else ()
 
 
 def raw_dtype(modality: Image | Vector) -> np.dtype[np.generic]:

@@ -193,7 +193,9 @@ def _bound(
     if not clips and outside.any():
         place = tuple(int(axis) for axis in np.argwhere(outside)[0])
         lows, highs = (np.broadcast_to(end, numbers.shape)[place] for end in (low, high))
-        name = f"{where}.{names[place[0]]}" if names else f"{where} at {list(place)}"
+        name = f"{where} at {list(place)}"
+        if names:
+            name = f"{where}.{names[place[-1]]}" + (f" at {list(place[:-1])}" if place[:-1] else "")
         raise DataError(
             name,
             f"values lie in [{_show(lows)}, {_show(highs)}]",

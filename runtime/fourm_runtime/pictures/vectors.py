@@ -18,15 +18,15 @@ def draw_vector(entry: Vector, value: object, name: str) -> Block:
     Raises:
         CodecError: if the value has not as many numbers as the entry says.
     """
-    numbers: NDArray[np.float64] = np.nan_to_num(read_stack([value], name or "vector", (entry.dim,))[0])
-    if entry.dim > MOST_BARS:
+    stack = read_stack([value], name or "vector", entry.shape)
+    numbers: NDArray[np.float64] = np.nan_to_num(stack).reshape(-1)
+    if len(numbers) > MOST_BARS:
         low, high = (show(float(f"{end:.4g}")) for end in (numbers.min(), numbers.max()))
-        chart = bar_chart(numbers.tolist(), f"{name or 'vector'}: {entry.dim} numbers", x_label="number")
-        return Figure(chart, f"{entry.dim:,} numbers from {low} to {high}")
-    names = entry.names or tuple(map(str, range(entry.dim)))
-    units = entry.units or ("",) * entry.dim
-    ranges = entry.range_of_each
-    ends = ranges or (_ends(numbers),) * entry.dim
+        chart = bar_chart(numbers.tolist(), f"{name or 'vector'}: {len(numbers)} numbers", x_label="number")
+        return Figure(chart, f"{len(numbers):,} numbers from {low} to {high}")
+    names, ranges = entry.labels, entry.range_of_each
+    units = (entry.units or ("",) * entry.dim) * entry.steps
+    ends = (ranges or (_ends(numbers),) * entry.dim) * entry.steps
     rows: list[list[Cell]] = [
         [
             f"{names[k]} ({units[k]})" if units[k] else names[k],
