@@ -113,7 +113,7 @@ def has_whole_levels(cell: Continuous) -> bool:
 def raw_type(modality: Modality) -> pa.DataType:
     """Arrow type of a modality's raw column."""
     if isinstance(modality, Text):
-        return pa.list_(pa.string())
+        return pa.list_(pa.list_(pa.int32()) if modality.codec == "ids" else pa.string())
     if isinstance(modality, Set):
         return pa.string()
     numbers = math.prod(raw_shape(modality))
@@ -133,6 +133,11 @@ def word_vocabulary(name: str, modality: Modality) -> str | None:
     if isinstance(modality, Set) and modality.dialect is not None:
         return modality.dialect.vocabulary
     return text_vocabulary(name, modality) if isinstance(modality, Set) else None
+
+
+def has_strings(name: str, modality: Modality) -> bool:
+    """Whether values hold strings that are to be written in words; texts that are given as ids do not."""
+    return word_vocabulary(name, modality) is not None and modality.codec != "ids"
 
 
 def hash_of(schema: Schema, name: str) -> str:
