@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from fourm_runtime.batch import Batch, Column, Dense, Grid, Selection, Sequences
+from fourm_runtime.batch import Batch, Column, Dense, DenseSequences, Grid, Selection, Sequences
 from fourm_runtime.masking.draws import derive, name_word, sample_keys, uniforms
 from fourm_runtime.masking.mask import Masker
 from fourm_runtime.masking.mixture import Component, Mixture
@@ -23,8 +23,9 @@ from fourm_schema.schema import Schema
 Int64 = NDArray[np.int64]
 SPECIAL = Special(pad=0, unknown=1, start=2, end=3, first_sentinel=4, sentinel_count=200)
 
-NO_END_TOKEN = ("t5_caption",)
-"""Features of a text encoder; 4M masks them as a text without an end token, and never predicts them."""
+VECTORS = ("t5_caption",)
+"""Sequences of vectors: 4M masks them as a text without an end token, and never predicts them. It gives them
+a share of the targets all the same; here a text that is never shown, `<name>_share`, takes that share."""
 
 REPEATS = 2
 """Our draws per recorded one. More would not help: most of the noise is then the recording's."""
@@ -132,7 +133,7 @@ def _read(file: Path) -> Recording:
 def _chunks(name: str, found: int | list[int], most: int) -> list[int]:
     """Chunks of one sample as 4M masks them: the end token added, then cut to the longest allowed."""
     chunks = [1] * found if isinstance(found, int) else list(found)
-    if name not in NO_END_TOKEN:
+    if name not in VECTORS:
         chunks.append(1)
     return [length for length, end in zip(chunks, np.cumsum(chunks).tolist(), strict=True) if end <= most]
 
@@ -140,6 +141,11 @@ def _chunks(name: str, found: int | list[int], most: int) -> list[int]:
 def _plan(max_tokens: dict[str, int], alphas: dict[str, Any], sequences: Mapping[str, object]) -> Plan:
     modalities: dict[str, object] = {}
     for name, length in max_tokens.items():
+        if name in VECTORS:
+            modalities[name] = {"kind": "vector", "dim": 1, "max_length": length, "shown": ["values"]}
+            share = {"kind": "text", "vocabulary": "words", "max_tokens": length, "role": "target"}
+            modalities[f"{name}_share"] = share
+            continue
         if name in sequences:
             modalities[name] = {"kind": "text", "vocabulary": "words", "max_tokens": length}
             continue
@@ -160,12 +166,17 @@ def _mixture(stats: dict[str, Any], plan: Plan) -> Mixture:
         Component(
             weight,
             {name: found["input_alphas"][index] for name, found in alphas.items()},
-            {name: found["target_alphas"][index] for name, found in alphas.items()},
+            {_asked(plan, name): found["target_alphas"][index] for name, found in stats["alphas"].items()},
             {name: found["keep"][index] for name, found in alphas.items() if "keep" in found},
         )
         for index, weight in enumerate(weights)
     )
     return Mixture(components, tuple(stats["input_tokens_range"]), tuple(stats["target_tokens_range"]))
+
+
+def _asked(plan: Plan, name: str) -> str:
+    """The stream that takes a modality's share of the targets."""
+    return plan.stream(f"{name}_share" if name in VECTORS else name).name
 
 
 def _draw(
@@ -174,15 +185,22 @@ def _draw(
     present = np.ones(size, np.bool_)
     columns: dict[str, Column] = {}
     for stream in plan.streams:
-        if stream.is_dense:
+        if stream.modality in VECTORS:
+            column = _column(sequences[stream.modality], size)
+            numbers = np.zeros((len(column.ids), 1), np.float32)
+            columns[stream.name] = DenseSequences(numbers, column.offsets, present)
+        elif stream.is_dense:
             columns[stream.name] = Dense(np.zeros((size, stream.length, 1), np.float32), present)
         elif stream.layout == "grid":
             columns[stream.name] = Grid(np.zeros((size, stream.length), np.uint8), present)
-        else:
+        elif stream.modality in sequences:
             columns[stream.name] = _column(sequences[stream.modality], size)
+        else:
+            columns[stream.name] = Sequences(np.full(size, 1000), np.arange(size + 1), present)
     masker, batch = Masker(plan, mixture, seed=0), Batch(np.arange(size), columns)
     streams = [plan.stream(name) for name in names]
-    places = [plan.index(name) for name in names]
+    shown = [plan.index(name) for name in names]
+    asked = [plan.index(_asked(plan, name)) for name in names]
     repeats: list[Draws] = []
     for epoch in range(REPEATS):
         budgets, masked = masker.budgets(batch, epoch), masker(batch, epoch)
@@ -191,7 +209,7 @@ def _draw(
             for side in (masked.inputs, masked.targets)
         )
         repeats.append(
-            Draws(budgets.components, budgets.inputs[:, places], budgets.targets[:, places], inputs, targets)
+            Draws(budgets.components, budgets.inputs[:, shown], budgets.targets[:, asked], inputs, targets)
         )
     return Draws(
         np.concatenate([draws.components for draws in repeats]),
@@ -204,9 +222,10 @@ def _draw(
 
 def _column(samples: list[list[int]], size: int) -> Sequences:
     """A column of `size` sequences that takes the samples in turn, with chunks where there are any."""
-    taken = [samples[index % len(samples)] for index in range(size)]
-    offsets = np.concatenate(([0], np.cumsum([sum(chunks) for chunks in taken])))
-    chunks = np.concatenate([np.array(chunks, np.int64) for chunks in taken])
+    turns, rest = divmod(size, len(samples))
+    offsets = np.concatenate(([0], np.cumsum(np.resize([sum(chunks) for chunks in samples], size))))
+    some = sum(samples[:rest], list[int]())
+    chunks = np.concatenate((np.tile(sum(samples, list[int]()), turns), np.array(some, np.int64)))
     return Sequences(
         np.full(int(offsets[-1]), 1000, np.uint16),
         offsets,

@@ -1,4 +1,6 @@
-"""Raw values of any length: texts that are given as token ids."""
+"""Raw values of any length: texts that are given as token ids, and sequences of vectors."""
+
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +28,33 @@ def check_id_rows(modality: Text, value: object, where: str) -> list[list[int]]:
             mend=f"set `views: {len(rows)}` in the schema",
         )
     return rows
+
+
+def check_vectors(
+    value: object, longest: int, check: Callable[[object, str], NDArray[np.generic]], where: str
+) -> NDArray[np.generic]:
+    """Check a sequence of vectors.
+
+    Args:
+        value: what the user gave.
+        longest: most vectors that it may have.
+        check: of one vector and its place: what is stored of it.
+        where: the place, for messages.
+
+    Raises:
+        DataError: if it is none, is empty or too long, or a vector is not as the schema says.
+    """
+    if not isinstance(value, list | tuple | np.ndarray) or (
+        isinstance(value, np.ndarray) and value.ndim == 0
+    ):
+        got = type(value).__name__
+        raise DataError(where, f"a value is a sequence of 1 to {longest} vectors", got=got)
+    if not 1 <= len(value) <= longest:
+        mend = "cut it, or raise max_length in the schema" if len(value) else "give None where there is none"
+        raise DataError(
+            where, f"a value is a sequence of 1 to {longest} vectors", got=f"{len(value)} of them", mend=mend
+        )
+    return np.stack([check(vector, f"{where}, vector {number}") for number, vector in enumerate(value)])
 
 
 def _is_rows(value: object) -> bool:
