@@ -184,6 +184,25 @@ def test_a_run_that_took_over_a_network_goes_on_without_being_told_of_it(home: P
         train(wider, None, data, tmp_path, resume=True, extend=True, quiet=True)
 
 
+def test_a_dataset_may_declare_fewer_modalities_than_the_model(home: Path, tmp_path: Path) -> None:
+    """The run keeps the model's schema, also when it goes on and nothing but the dataset is named."""
+    schema = load(home / "model").schema
+    some = {name: schema.modalities[name] for name in ("tok_depth", "caption")}
+    rows = [{"tok_depth": np.full((4, 4), row), "caption": [210 + row]} for row in range(8)]
+    data = Dataset.create(tmp_path / "few.lance", schema.model_copy(update={"modalities": some}), rows).path
+    ran("data", "encode", data)
+    begin = ("train", home / "train.yaml", "--data", data, "--to", tmp_path / "run", "--quiet")
+
+    ran(*begin, "--from", home / "model", "--set", "steps.total=1")
+    ran(*begin, "--resume", "--set", "steps.total=2")
+    assert load(tmp_path / "run").schema == schema and len(read_metrics(tmp_path / "run")) == 2
+
+    more = Dataset.open(data)
+    more.add_modality(parse_schema(with_more(more.schema, MORE)))
+    code, said = fourm(*begin, "--resume", "--set", "steps.total=3")
+    assert code == 2 and "stream 'land.tokens' is not in the checkpoint" in said and "--extend" in said
+
+
 def test_a_schema_that_gives_trained_rows_another_meaning_is_refused(home: Path, tmp_path: Path) -> None:
     text = dump_schema(load(home / "model").schema)
     assert "vocab_size: 40" in text
