@@ -80,8 +80,6 @@ def require_runnable(plan: Plan) -> None:
 def _instead(stream: Stream) -> str:
     if stream.codec == CODES_GRAMMAR:
         return "its codec comes later; leave its fields of type mask out: a box can stand for one"
-    if stream.is_dense and stream.layout == "sequence":
-        return "sequences of vectors can be shown to a trained model, but not yet be stored and masked"
     if stream.codec not in LEARNED_CODECS or stream.codec in TRAINABLE_CODECS:
         return ""
     if stream.kind == "vector":

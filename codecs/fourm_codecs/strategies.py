@@ -97,10 +97,11 @@ def _images(entry: Image) -> st.SearchStrategy[object]:
 
 def _vectors(entry: Vector) -> st.SearchStrategy[object]:
     ranges = entry.range_of_each or ((-LARGEST, LARGEST),) * entry.dim
-    numbers = st.tuples(*(_within(low, high) for low, high in ranges))
-    steps = st.lists(numbers, min_size=entry.steps, max_size=entry.steps)
-    return st.tuples(steps, st.sampled_from([np.float64, np.float32])).map(
-        lambda drawn: np.asarray(drawn[0], drawn[1]).reshape(entry.shape)
+    numbers: st.SearchStrategy[object] = st.tuples(*(_within(low, high) for low, high in ranges))
+    if entry.max_length is not None:
+        numbers = st.lists(numbers, min_size=1, max_size=min(entry.max_length, 6))
+    return st.tuples(numbers, st.sampled_from([np.float64, np.float32])).map(
+        lambda drawn: np.asarray(drawn[0], drawn[1])
     )
 
 

@@ -60,15 +60,7 @@ def import_4m(
             tensor that disagrees is named.
         CodecError: if the tokenizer is none, or not the model's.
     """
-    file = open_released(path)
-    where = str(file.path)
-    config = read_config(file.config, where)
-    found = [_found(domain, config, file) for domain in config.domains]
-    tokenizer = None if text_tokenizer is None else read_tokenizer(text_tokenizer)
-    sentinels = SENTINELS
-    if tokenizer is not None:
-        sentinels = _check_tokenizer(tokenizer, str(text_tokenizer), found)
-    schema = schema_of(found, sentinels, "ids" if tokenizer is None else "tokenizer", where)
+    file, config, schema, tokenizer = _describe(path, text_tokenizer)
     plan = resolve(schema)
     allocation = allocate(plan)
     shape = config.architecture
@@ -90,6 +82,35 @@ def import_4m(
     origin = Origin(FORMAT, file.metadata, file.config_text, dtypes)
     codecs = {} if tokenizer is None else _text_codecs(schema, tokenizer)
     return Checkpoint(schema, plan, allocation, shape, weights, codecs, origin)
+
+
+def schema_of_4m(path: Path | str) -> Schema:
+    """Read what the data of a released model is, from the headers of its file alone; texts are ids.
+
+    Raises:
+        CheckpointError: as `import_4m`.
+    """
+    return _describe(path, None)[2]
+
+
+def _describe(
+    path: Path | str, text_tokenizer: Path | str | None
+) -> tuple[ReleasedFile, Config4M, Schema, bytes | None]:
+    """What a file says of itself before a tensor is read, and its tokenizer."""
+    file = open_released(path)
+    where = str(file.path)
+    config = read_config(file.config, where)
+    found = [_found(domain, config, file) for domain in config.domains]
+    tokenizer = None if text_tokenizer is None else read_tokenizer(text_tokenizer)
+    sentinels = SENTINELS
+    if tokenizer is not None:
+        sentinels = _check_tokenizer(tokenizer, str(text_tokenizer), found)
+    return (
+        file,
+        config,
+        schema_of(found, sentinels, "ids" if tokenizer is None else "tokenizer", where),
+        tokenizer,
+    )
 
 
 def _found(domain: str, config: Config4M, file: ReleasedFile) -> Found:
