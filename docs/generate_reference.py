@@ -14,6 +14,7 @@ import typer.core
 import typer.main
 
 from fourm_runtime.cli.app import app
+from fourm_runtime.lawbook.book import CHAPTERS
 from fourm_runtime.training.recipe import Recipe
 from fourm_schema.json_schema import json_schema
 from fourm_schema.select import TABLE
@@ -32,6 +33,7 @@ def pages() -> dict[str, str]:
     return {
         "cli.md": cli_page(),
         "modalities.md": fill(modalities, "keys", key_tables(json_schema())),
+        "laws.md": fill((FOLDER / "laws.md").read_text(), "laws", law_tables()),
         "training.md": fill((FOLDER / "training.md").read_text(), "keys", key_tables(recipe)),
     }
 
@@ -101,6 +103,16 @@ def selection_table() -> str:
         when = getattr(row.when, "__name__", "").replace("_", " ")
         lines.append(f"| {when} | `{row.codec}` | `{row.embedding}` | `{row.positions}` | {row.because} |")
     return "\n".join(lines) + "\n"
+
+
+def law_tables() -> str:
+    """One table per chapter of the laws: id and statement."""
+    lines = []
+    for title, laws in CHAPTERS.items():
+        lines += [f"### {title[0].upper()}{title[1:]}", "", "| law | says |", "|---|---|"]
+        lines += [f"| `{law.id}` | {law.statement.replace('|', chr(92) + '|')} |" for law in laws]
+        lines += [""]
+    return "\n".join(lines)
 
 
 def key_tables(schema: Node) -> str:

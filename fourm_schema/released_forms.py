@@ -4,12 +4,13 @@ A set with `dialect: {name: 4m, ...}` is one of them. Its fields say what the nu
 word is fixed, since released models have learned it so.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from pydantic import TypeAdapter
 
-from fourm_schema.set_fields import AnyField
+from fourm_schema.set_fields import AnyField, BoxField, NumberField, PointField, VectorField
 
 FormName = Literal["detections", "metadata", "palette", "poses", "instances"]
 Declared = dict[str, object]
@@ -86,6 +87,9 @@ ORDERS: Mapping[FormName, tuple[str, ...]] = {
 MOST_ITEMS: Mapping[FormName, int] = {"metadata": 1, "palette": 7}
 """Most records of the forms whose text has a bound on them."""
 
+OPEN_FIELDS = ("polygon", "shape")
+"""Fields whose numbers may lie outside of their range: 4M does not clip them, and writes them in pieces."""
+
 _FIELD: TypeAdapter[AnyField] = TypeAdapter(AnyField)
 
 
@@ -104,6 +108,20 @@ def form_of_fields(names: Iterable[str]) -> FormName | None:
 def field_of(form: FormName, name: str) -> AnyField:
     """What a form says of a field."""
     return _FIELD.validate_python(FORMS[form][name])
+
+
+def is_whole(field: AnyField) -> bool:
+    """Whether the numbers of a form's field are whole: each of its bins is one number.
+
+    >>> is_whole(field_of("palette", "color")), is_whole(field_of("metadata", "n_humans"))
+    (True, True)
+    >>> is_whole(field_of("poses", "camera")), is_whole(field_of("detections", "box"))
+    (False, False)
+    """
+    if not isinstance(field, NumberField | PointField | VectorField | BoxField) or field.range is None:
+        return False
+    low, high = field.range
+    return math.floor(high) - math.ceil(low) + 1 == field.bins
 
 
 def says(content: object) -> AnyField:

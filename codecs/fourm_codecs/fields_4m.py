@@ -20,7 +20,7 @@ from fourm_codecs.set_values import CORNERS, CategoryForm, Form, number_of, numb
 from fourm_codecs.values import show
 from fourm_schema.errors import CodecError, Fault
 from fourm_schema.modality import Set
-from fourm_schema.released_forms import FORMS, FormName
+from fourm_schema.released_forms import FORMS, OPEN_FIELDS, FormName
 from fourm_schema.set_fields import BoxField, CategoryField
 
 CodesOf = dict[str, list[int]]
@@ -56,7 +56,7 @@ _VECTORS: Mapping[str, tuple[Quantity, int]] = {
     "pose": (_CODE, 8),
     "global": (Steps(-1, 1, 499.5, 499.5), 9),
     "camera": (Steps(-1, 19, 49.95, 49.95), 3),
-    "shape": (Steps(-3, 3, 166.5, 499.5, is_open=True), 10),
+    "shape": (Steps(-3, 3, 166.5, 499.5, is_open="shape" in OPEN_FIELDS), 10),
 }
 
 
@@ -163,7 +163,7 @@ def _of_others(name: str, entry: Set, clip: bool) -> Form:
     if name == "box":
         return Corners(Steps(0, 1, 999, 0), 4, clip, CORNERS)
     if name == "polygon":
-        return Corners(Whole(0, 999, is_open=True), 4, clip, CORNERS)
+        return Corners(Whole(0, 999, is_open=name in OPEN_FIELDS), 4, clip, CORNERS)
     return Amounts(*_VECTORS[name], clip)
 
 

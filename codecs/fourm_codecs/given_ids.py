@@ -90,9 +90,11 @@ class IdsCodec:
         return TokenBatch.of(rows, self.vocab_size)
 
     def decode(self, tokens: TokenBatch) -> list[NDArray[np.int64]]:
-        """Give ids back: in the shape of the grid, or those of a text before its first end id."""
+        """Give ids back: in the shape of the grid, or those of a text before its first end id, if there is
+        one, and not more than have room before it."""
         if self.token_shape is None:
-            return [_before(row.astype(np.int64), self.end) for row in tokens.rows()]
+            most = self.max_tokens - 1
+            return [_before(row.astype(np.int64), self.end)[:most] for row in tokens.rows()]
         length = int(np.prod(self.token_shape))
         return list(grid_of(tokens, self.modality, length, self.vocab_size).reshape(-1, *self.token_shape))
 

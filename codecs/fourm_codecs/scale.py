@@ -8,6 +8,7 @@ import numpy as np
 
 from fourm_codecs.levels import FLOAT32_ROUNDING
 from fourm_codecs.values import show
+from fourm_schema.bin_borders import bin_borders
 from fourm_schema.errors import CodecError
 
 ROUNDING = 8 * float(np.finfo(np.float64).eps)
@@ -41,11 +42,7 @@ class Scale:
         Raises:
             CodecError: if they are too fine for a float64 to tell them apart.
         """
-        if log:
-            inner = [math.exp(math.log(low) + _ratio(low, high) * (k / bins)) for k in range(1, bins)]
-        else:
-            inner = [low + (high - low) * (k / bins) for k in range(1, bins)]
-        return cls((low, *inner, high), log=log, clip=clip).checked(where)
+        return cls(bin_borders(low, high, bins, log), log=log, clip=clip).checked(where)
 
     def checked(self, where: str) -> "Scale":
         """Itself.

@@ -172,6 +172,8 @@ class TokenizerCodec:
         rows = []
         for number, value in enumerate(values):
             where = f"{self.modality}, value {number}"
+            if value is None:
+                raise CodecError(where, "an absent value has no tokens", mend="leave it out of the batch")
             if not isinstance(value, str):
                 raise CodecError(where, "a value is a string", got=type(value).__name__)
             ids = self._ids(value)

@@ -90,8 +90,16 @@ class WordPieceCodec:
         return TokenBatch.of(rows, self.vocab_size)
 
     def decode(self, tokens: TokenBatch) -> list[str]:
-        """Turn ids into texts: any ids, up to the first end id, without the other special ids."""
-        return [self.vocabulary.text_of(row.tolist()) for row in tokens.rows()]
+        """Turn ids into texts: any ids, up to the first end id, without the other special ids.
+
+        Pieces in an order no encoder writes may spell words that take more of them: such a text is cut after
+        the last word that fits when it is encoded again.
+        """
+        texts = [self.vocabulary.text_of(row.tolist()) for row in tokens.rows()]
+        return [
+            text if len(pieces) < self.max_tokens else self.vocabulary.text_of(self._cut(pieces))
+            for text, pieces in zip(texts, self.vocabulary.pieces_of(texts), strict=True)
+        ]
 
     def _cut(self, pieces: list[int]) -> list[int]:
         """Keep the whole words that fit: half a word would be read back as other pieces."""

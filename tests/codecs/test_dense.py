@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from fourm_codecs.dense import DenseView
-from fourm_codecs.strategies import values
 from fourm_schema.errors import CodecError
+from fourm_schema.strategies import values
 from tests.codecs.declared import SCHEMA
 
 

@@ -11,9 +11,9 @@ from fourm_codecs.base import TokenBatch
 from fourm_codecs.build import build_codec
 from fourm_codecs.check import violations
 from fourm_codecs.store import codec_hash, load_codec, save_codec
-from fourm_codecs.strategies import values
 from fourm_schema.errors import CodecError
 from fourm_schema.schema import Schema
+from fourm_schema.strategies import values
 
 SCHEMA = Schema.model_validate(
     {

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from fourm_codecs.base import Json
 from fourm_codecs.plain import from_json, to_json
-from fourm_codecs.strategies import values
 from fourm_schema.errors import CodecError
+from fourm_schema.strategies import values
 from tests.codecs.declared import SCHEMA
 
 

@@ -10,14 +10,15 @@ from hypothesis import strategies as st
 from fourm_codecs.base import Parts, TokenBatch
 from fourm_codecs.build import codec_of_entry
 from fourm_codecs.check import violations
+from fourm_codecs.lawbook.sample_words import small_tokenizer
 from fourm_codecs.set_part import read_part
 from fourm_codecs.sets_4m import RecordTextCodec
 from fourm_codecs.store import codec_hash, load_codec, save_codec
-from fourm_codecs.strategies import values
 from fourm_schema.errors import CodecError
 from fourm_schema.modality import Set
 from fourm_schema.released_forms import FORMS, FormName
-from tests.codecs.released_texts import small_tokenizer, text_codec
+from fourm_schema.strategies import values
+from tests.codecs.released_texts import text_codec
 
 CLASSES = ("dog", "hot dog", "dogs", "dog bed")
 """Names in pieces, one the beginning of another; `hot dog` is a token of its own."""

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from fourm_codecs import strategies
 from fourm_codecs.set_columns import encode_columns
 from fourm_codecs.sets import COLUMNS_FROM, SetCodec
+from fourm_schema import strategies
 from fourm_schema.errors import CodecError
 from fourm_schema.modality import Set
 from tests.codecs.drawn_sets import sets

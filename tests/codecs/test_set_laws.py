@@ -10,14 +10,15 @@ import pytest
 from hypothesis import Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from fourm_codecs import strategies
 from fourm_codecs.base import Array, FieldValue, Record, TokenBatch
 from fourm_codecs.check import violations
+from fourm_codecs.lawbook.set_validity import corners
 from fourm_codecs.sets import BoundedFields, SetCodec
+from fourm_schema import strategies
 from fourm_schema.errors import CodecError
 from fourm_schema.set_fields import AngleField, AnyField, BoxField, NumberField, PointField, VectorField
 from tests.codecs.drawn_sets import CLASSES, sets
-from tests.codecs.set_validity import corners, faults_of
+from tests.codecs.set_validity import faults_of
 from tests.codecs.signs import SIGNS, codec_of, fields
 
 

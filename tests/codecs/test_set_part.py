@@ -5,10 +5,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from fourm_codecs import strategies
 from fourm_codecs.base import TokenBatch
 from fourm_codecs.set_part import SetPart, read_part
 from fourm_codecs.sets import SetCodec
+from fourm_schema import strategies
 from fourm_schema.errors import CodecError
 from fourm_schema.modality import Set
 from tests.codecs.drawn_sets import WORDS, sets

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fourm_codecs import strategies
 from fourm_codecs.build import build_codec
 from fourm_codecs.plain import from_json, to_json
 from fourm_codecs.sets import SetCodec
 from fourm_codecs.store import codec_hash, load_codec, save_codec
+from fourm_schema import strategies
 from fourm_schema.errors import CodecError
 from fourm_schema.resolve import resolve
 from fourm_schema.schema import Schema

@@ -23,9 +23,9 @@ from fourm_codecs.store import (
     save_codec,
     save_vocabulary,
 )
-from fourm_codecs.strategies import values
 from fourm_codecs.wordpiece import WordPieceCodec
 from fourm_schema.errors import CodecError
+from fourm_schema.strategies import values
 from tests.codecs.declared import SCHEMA, WORDS
 
 MODALITIES = ["digit", "tenths", "parts", "shape", "weather", "caption", "title"]

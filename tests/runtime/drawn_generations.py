@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from fourm_codecs import strategies
 from fourm_codecs.base import Record, TokenBatch
 from fourm_codecs.grammar import Automaton
 from fourm_codecs.sets import SetCodec
@@ -25,6 +24,7 @@ from fourm_runtime.generation.request import Prefix, Request, Target
 from fourm_runtime.generation.run import run_jobs
 from fourm_runtime.generation.values import Values
 from fourm_runtime.transformer import AnyToAnyTransformer
+from fourm_schema import strategies
 from fourm_schema.architecture import Architecture
 from fourm_schema.modality import Set
 from fourm_schema.resolve import resolve

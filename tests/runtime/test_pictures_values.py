@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pictures
 
-from fourm_codecs.strategies import values
 from fourm_runtime.pictures.colours import NEUTRAL, class_colours, hex_colour, ramp
 from fourm_runtime.pictures.page import Block, Figure, Legend, Png, Stack, Svg, Table, Text
 from fourm_runtime.pictures.raster import png_of
@@ -19,6 +18,7 @@ from fourm_schema.errors import CodecError
 from fourm_schema.load import parse_schema
 from fourm_schema.modality import Image, Modality, Set, Vector
 from fourm_schema.modality import Text as Texts
+from fourm_schema.strategies import values
 from tests.runtime.drawn_entries import MARKUP, entries
 from tests.runtime.markup import read_blocks, tree_of
 

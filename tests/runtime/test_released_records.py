@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from fourm_codecs.lawbook.sample_words import small_tokenizer
 from fourm_codecs.sets_4m import RecordTextCodec
 from fourm_codecs.tokenizer_file import TokenizerFile
 from fourm_runtime.any_to_any import AnyToAny
@@ -15,7 +16,6 @@ from fourm_runtime.released.importing import import_4m
 from fourm_runtime.released.modalities import Found
 from fourm_schema.errors import CodecError, RequestError
 from fourm_schema.modality import Set, Text
-from tests.codecs.released_texts import small_tokenizer
 from tests.runtime.command_line import run
 from tests.runtime.small_release import contents, small_release
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fourm_codecs import strategies
 from fourm_runtime.scores import score_values, usual_value
+from fourm_schema import strategies
 from fourm_schema.errors import RequestError
 from fourm_schema.load import parse_schema
 from fourm_schema.modality import Modality, Set

@@ -64,7 +64,7 @@ def check_codec(codec: StoredCodec, entry: Modality, examples: int) -> CheckedCo
         from hypothesis import strategies as st
     except ImportError:
         raise MissingExtraError("fourm codec check", "test") from None
-    from fourm_codecs.strategies import values
+    from fourm_schema.strategies import values
 
     found: list[str] = []
 

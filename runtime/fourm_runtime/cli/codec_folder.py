@@ -31,14 +31,8 @@ def read_codecs(
     Raises:
         CodecError: if a folder is missing or damaged, or a text's vocabulary is not trained yet.
     """
-    if folder is not None and not folder.is_dir():
-        raise CodecError(str(folder), "there is no such folder", mend="fourm codec train writes one")
     wanted = token_modalities(schema) if modalities is None else list(modalities)
-    stored = {
-        name: load_codec(folder / name)
-        for name in token_modalities(schema)
-        if folder is not None and (folder / name / MANIFEST).is_file()
-    }
+    stored = stored_codecs(schema, folder) if folder is not None else {}
     words = _vocabularies(schema, stored)
     for name in wanted:
         vocabulary = word_vocabulary(name, schema.modalities[name])
@@ -50,6 +44,21 @@ def read_codecs(
                 mend=f"train it: fourm codec train {vocabulary} --data FILE.lance --to codecs/",
             )
     return {name: stored[name] if name in stored else build_codec(schema, name, words) for name in wanted}
+
+
+def stored_codecs(schema: Schema, folder: Path) -> dict[str, StoredCodec]:
+    """The codecs that a folder has, by modality.
+
+    Raises:
+        CodecError: if the folder is missing, or one of its codecs is damaged.
+    """
+    if not folder.is_dir():
+        raise CodecError(str(folder), "there is no such folder", mend="fourm codec train writes one")
+    return {
+        name: load_codec(folder / name)
+        for name in token_modalities(schema)
+        if (folder / name / MANIFEST).is_file()
+    }
 
 
 def _vocabularies(schema: Schema, stored: dict[str, StoredCodec]) -> dict[str, WordVocabulary]:
