@@ -177,7 +177,7 @@ def _grid(entry: Modality, shown: Shown, codec: str) -> tuple[int, ...] | None:
         return entry.dense_grid if shown == "pixels" else entry.grid
     if isinstance(entry, Vector):
         # A dense vector is one token of dim numbers; learned codes are as many as 4M gives a global feature.
-        learned = codec in ("mlp-pq", "ids")
+        learned = codec in ("mlp-pq", "vq-4m", "ids")
         return (1,) if shown == "values" else (entry.tokens or PQ_TOKENS,) if learned else (entry.dim,)
     return None
 

@@ -261,6 +261,8 @@ def _show(schema: "Schema", made: "Sequence[Mapping[str, Generated]]") -> None:
                 first = " ".join(map(str, ids.reshape(-1)[:IDS_SHOWN].tolist()))
                 more = " ..." if ids.size > IDS_SHOWN else ""
                 print(f"{title}: {'x'.join(map(str, ids.shape))} token ids: {first}{more}  {sure}")
+            elif isinstance(entry, Vector) and len(one.tokens) != entry.dim:
+                print(f"{title}: vector of {entry.dim} numbers  {sure}")
             elif isinstance(entry, Vector):
                 names = entry.names or tuple(str(i) for i in range(entry.dim))
                 units = entry.units or ("",) * entry.dim
