@@ -166,7 +166,7 @@ def test_every_fault_of_a_configuration_is_told_at_once() -> None:
     assert str(caught.value).splitlines() == [
         "file: its configuration has 7 faults; ",
         "    norm_code: is no key of a 4M tokenizer, whose code passes it by; 'norm_codes' was meant?",
-        "    quant_type: must be one of lucid, memcodes; got 'fsq'",
+        "    quant_type: must be one of lucid, memcodes; got fsq",
         "    enc_type: its width, 8, must be divisible by its heads; got 3",
         "    image_size: must be a side, or [height, width], of whole patches of 4; got 30",
         "    dec_type: must be vit_s_dec, vit_b_dec, vit_l_dec, unet_*, uvit_* or BottleneckMLP/B_N-Wi_N; "
