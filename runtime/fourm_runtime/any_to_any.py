@@ -83,6 +83,12 @@ class AnyToAny:
         place = fetch(str(path), revision) if is_hub_id(path) else Path(path)
         if is_released(place):
             checkpoint = import_4m(place, text_tokenizer, tokenizers)
+        elif tokenizers:
+            raise CheckpointError(
+                str(path),
+                "is no released model, and has its tokenizers already",
+                mend="import the released model anew with these",
+            )
         else:
             checkpoint = load(place, averaged=averaged)
         made = cls(checkpoint.schema, checkpoint.model().to(device), checkpoint.codecs)

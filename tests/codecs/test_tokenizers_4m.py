@@ -168,7 +168,7 @@ def test_every_fault_of_a_configuration_is_told_at_once() -> None:
         "    norm_code: is no key of a 4M tokenizer, whose code passes it by; 'norm_codes' was meant?",
         "    quant_type: must be one of lucid, memcodes; got fsq",
         "    enc_type: its width, 8, must be divisible by its heads; got 3",
-        "    image_size: must be a side, or [height, width], of whole patches of 4; got 30",
+        "    image_size: must be a side, or [height, width], of 1 to 256 whole patches of 4; got 30",
         "    dec_type: must be vit_s_dec, vit_b_dec, vit_l_dec, unet_*, uvit_* or BottleneckMLP/B_N-Wi_N; "
         "got 'mlp'",
         "    undo_std: must be True or False; got 3",
@@ -186,6 +186,16 @@ def test_every_fault_of_a_configuration_is_told_at_once() -> None:
             r"heads: enc_type and dec_type say",
         ),
         ({**IMAGES, "num_codebooks": 2}, 2, r"num_codebooks: only memcodes has several codebooks"),
+        (
+            {**VECTORS, "dec_type": "vit_b_dec"},
+            0,
+            r"dec_type: must be of the kind of enc_type; got 'vit_b_dec'",
+        ),
+        (
+            {**IMAGES, "image_size": 5000},
+            2,
+            r"image_size: must be .* of 1 to 256 whole patches of 4; got 5000",
+        ),
         ({**VECTORS, "latent_dim": 40}, 0, r"latent_dim: must be divisible by the 16 codebooks; got 40"),
         ({**IMAGES, "image_size": [16, 16, 3]}, 2, r"image_size: .* got \[16, 16, 3\]"),
         (
@@ -219,37 +229,37 @@ def test_the_sizes_of_a_released_one_are_those_of_its_name() -> None:
 @pytest.mark.parametrize(
     ("config", "schema", "scale", "message"),
     [
-        (IMAGES, VECTOR, "raw", r"values: the entry has vectors, the tokenizer takes images of numbers"),
-        (IMAGES, CLASSES, "classes", r"the entry has class maps, the tokenizer takes images of numbers"),
+        (IMAGES, VECTOR, "raw", r"values: the entry has vectors, the tokenizer images of numbers"),
+        (IMAGES, CLASSES, "classes", r"the entry has class maps, the tokenizer images of numbers"),
         (
             IMAGES,
             image(NUMBERS, patch=8),
             "range",
-            r"patch: the entry says \(8, 8\), the tokenizer has \(4, 4\)",
+            r"patch: the entry has \(8, 8\), the tokenizer \(4, 4\)",
         ),
         (
             MASKS,
             image({**NUMBERS, "channels": 3}),
             "mask",
-            r"channels: the entry says 3, the tokenizer has 1",
+            r"channels: the entry has 3, the tokenizer 1",
         ),
         (
             CLASS_MAPS,
             image({"type": "categorical", "classes": 9}),
             "classes",
-            r"classes: the entry says 9, .* 5",
+            r"classes: the entry has 9, .* 5",
         ),
         (
             VECTORS,
             schema_of(kind="vector", dim=5, tokens=8, vocab_size=40),
             "raw",
-            r"(?s)tokens: .* 8.*dim: .* 5",
+            r"(?s)dim: .* 5.*tokens: .* 8",
         ),
         (
             VECTORS,
             schema_of(kind="vector", dim=6, vocab_size=40),
             "raw",
-            r"vocab_size: the entry says 40, .* 30",
+            r"vocab_size: the entry has 40, .* 30",
         ),
         (
             IMAGES,

@@ -133,6 +133,8 @@ def test_a_saved_model_keeps_its_tokenizers(folder: Path, tmp_path: Path) -> Non
     again = AnyToAny.from_pretrained(tmp_path / "model")
     depth = np.linspace(0, 1, 256).reshape(16, 16)
 
+    with pytest.raises(CheckpointError, match=r"is no released model, and has its tokenizers already"):
+        AnyToAny.from_pretrained(tmp_path / "model", tokenizers={"tok_depth": folder / "depth"})
     assert again.codecs["tok_depth"].encode([depth]).same(model.codecs["tok_depth"].encode([depth]))
     assert again.schema.modality("tok_depth@224").description == "relative depth"
 
@@ -242,7 +244,7 @@ def test_a_modality_of_a_schema_of_ones_own_uses_a_released_tokenizer(folder: Pa
     [
         (("--for", "tok_dept"), "tok_dept: is nothing that 4M has a tokenizer of; did you mean 'tok_depth'?"),
         (("--for", "tok_depth@15"), "names no size that is whole patches of 4 pixels; got '15'"),
-        (("--for", "tok_semseg"), "values: the entry has class maps, the tokenizer takes images of numbers"),
+        (("--for", "tok_semseg"), "values: the entry has class maps, the tokenizer images of numbers"),
         (("--for", "x", "--schema", "SCHEMA"), "x: is no modality of the schema; known: photo, plain"),
         (
             ("--for", "plain", "--schema", "SCHEMA"),

@@ -15,14 +15,14 @@ import torch
 
 from fourm_codecs.base import Array, Json, Parts, TokenBatch, grid_of
 from fourm_codecs.laws import Unmeasured
-from fourm_codecs.tokenizers_4m.design import Design, Mlp, Vit, read_design
+from fourm_codecs.tokenizers_4m.design import Design, read_design
+from fourm_codecs.tokenizers_4m.served import NAME, require_served
 from fourm_codecs.tokenizers_4m.tokenizer import Loaded, load
 from fourm_codecs.tokenizers_4m.units import SCALES, Scale, Units
 from fourm_schema.errors import CodecError
-from fourm_schema.modality import Categorical, Continuous, Direction, Features, Image, Modality, Vector
-from fourm_schema.resolve import PQ_TOKENS
+from fourm_schema.modality import Continuous, Image, Modality, Vector
 
-NAME = "vq-4m"
+KEEP_IDS = "import the model without it to have the ids themselves; as an input it serves"
 
 
 @attrs.frozen(eq=False)
@@ -175,70 +175,6 @@ class TokenizerOf4M:
         """Shape of one value's ids as the network has them."""
         grid = self.entry.grid if isinstance(self.entry, Image) else (1, 1)
         return (self.design.codebooks, *grid) if self.design.quantizer == "memcodes" else grid
-
-
-KEEP_IDS = "import the model without it to have the ids themselves; as an input it serves"
-
-
-def require_served(modality: str, entry: Modality, design: Design, scale: Scale) -> Image | Vector:
-    """The entry, if a tokenizer can serve it.
-
-    Raises:
-        CodecError: naming everything that the entry says and the tokenizer has not.
-    """
-    faults = []
-
-    def agree(key: str, declared: object, has: object) -> None:
-        if declared != has:
-            faults.append(f"{key}: the entry says {declared}, the tokenizer has {has}")
-
-    takes = "vectors" if isinstance(design.encoder, Mlp) else _CELLS[_cell_kind(design)]
-    if isinstance(entry, Vector):
-        given = "vectors"
-        agree("tokens", entry.tokens or PQ_TOKENS, design.codebooks)
-        agree("dim", entry.dim, design.channels)
-        agree("max_length", entry.max_length, None)
-    elif isinstance(entry, Image):
-        given = _CELLS[
-            type(entry.cell).__name__ if not isinstance(entry.cell, Direction) else Continuous.__name__
-        ]
-        side = design.encoder.patch if isinstance(design.encoder, Vit) else 1
-        agree("patch", entry.patch, (side, side))
-        channels = entry.cell.class_count if isinstance(entry.cell, Categorical) else entry.channels
-        agree("classes" if design.labels else "channels", channels, design.labels or design.channels)
-        agree("codebooks", 1, design.codebooks)
-    else:
-        raise CodecError(modality, f"{NAME} is for images and vectors", got=f"kind {entry.kind!r}")
-    if takes != given:
-        faults = [f"values: the entry has {given}, the tokenizer takes {takes}"]
-    agree("vocab_size", entry.vocab_size, design.codebook_size)
-    decoded = design.decoder.patch if isinstance(design.decoder, Vit) else None
-    if decoded is not None and isinstance(design.encoder, Vit) and decoded != design.encoder.patch:
-        faults.append(f"patch_size_dec: images come back in patches of {decoded}, which changes their size")
-    if not faults and scale not in _SCALES[given]:
-        faults.append(f"scale: must be one of {', '.join(_SCALES[given])} for {given}; got {scale}")
-    if faults:
-        raise CodecError(modality, "its entry does not fit its tokenizer", mend="\n    ".join(["", *faults]))
-    return entry
-
-
-_CELLS = {
-    Categorical.__name__: "class maps",
-    Features.__name__: "feature maps",
-    Continuous.__name__: "images of numbers",
-}
-_SCALES: dict[str, tuple[Scale, ...]] = {
-    "class maps": ("classes",),
-    "feature maps": ("raw",),
-    "vectors": ("raw",),
-    "images of numbers": ("range", "depth", "mask"),
-}
-
-
-def _cell_kind(design: Design) -> str:
-    if design.labels:
-        return Categorical.__name__
-    return Features.__name__ if design.is_map else Continuous.__name__
 
 
 def _values_of(entry: Image | Vector) -> list[Json]:

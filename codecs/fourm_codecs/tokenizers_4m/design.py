@@ -26,6 +26,9 @@ EXPANSION = 4
 
 _CONTROLNET = ("vae.", "decoder.unet.", "decoder.controlnet.")
 _LARGEST = 2**16
+_LARGEST_GRID = 256
+"""Patches along a side. A table of positions that a file lacks is computed: it must have an end."""
+
 _VIT = re.compile(r"vit_([a-z0-9]{1,16})_(enc|dec)")
 _MLP = re.compile(r"BottleneckMLP/B_(\d{1,3})-Wi_(\d{1,5})(?:-E_(\d{1,2}))?")
 
@@ -170,6 +173,8 @@ class _Reader:
         name = str(self.config.get("dec_type", "unet_patched" if by_diffusion else "vit_b_dec"))
         diffusion = name.startswith(("unet", "uvit"))
         decoder = None if diffusion else self._network("dec", "vit_b_dec")
+        if decoder is not None and type(decoder) is not type(encoder) and not self.faults:
+            self.faults.append(f"dec_type: must be of the kind of enc_type; got {name!r}")
         self._switch("undo_std", False)
         if self.heads and not self.heads_used:
             self.faults.append(f"heads: enc_type and dec_type say how many there are; got {self.heads}")
@@ -206,14 +211,14 @@ class _Reader:
             dim, depth, heads = PRESETS[size]
         else:
             width = "encoder.proj.bias" if end == "enc" else "post_quant_proj.bias"
-            numbers = [
-                int(number)
+            blocks = {
+                tensor.removeprefix(f"{side}.blocks.").partition(".")[0]
                 for tensor in self.shapes
-                if (number := tensor.removeprefix(f"{side}.blocks.").partition(".")[0]).isdecimal()
-            ]
+                if tensor.startswith(f"{side}.blocks.")
+            }
             dim, depth, heads = (
                 self._size(width, 0) or self._size(f"{side}.pos_emb", 1) or 1,
-                max(numbers, default=-1) + 1,
+                len(blocks),
                 self.heads,
             )
             self.heads_used = True
@@ -246,9 +251,11 @@ class _Reader:
             return table[2], table[3]
         sides = given if isinstance(given, list | tuple) else (given or 224,) * 2
         whole = [one for one in sides if isinstance(one, int) and not isinstance(one, bool)]
-        if len(whole) != 2 or len(sides) != 2 or any(not 0 < one <= _LARGEST or one % patch for one in whole):
+        most = patch * _LARGEST_GRID
+        if len(whole) != 2 or len(sides) != 2 or any(not 0 < one <= most or one % patch for one in whole):
             self.faults.append(
-                f"image_size: must be a side, or [height, width], of whole patches of {patch}; got {given!r}"
+                f"image_size: must be a side, or [height, width], of 1 to {_LARGEST_GRID} whole patches of "
+                f"{patch}; got {given!r}"
             )
             return 1, 1
         return whole[0] // patch, whole[1] // patch

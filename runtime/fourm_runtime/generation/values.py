@@ -177,7 +177,10 @@ class Values:
             stream = self.plan.stream(name)
             codec = self.codecs[stream.modality]
             values = codec.decode(TokenBatch.of(tokens.parts, codec.vocab_size))
-            if stream.kind != "text":
+            if isinstance(codec, TokenizerOf4M):
+                # The checks of `encode` without its network, which takes as long as decoding did.
+                codec.units.numbers(values)
+            elif stream.kind != "text":
                 codec.encode(values)
             found[stream.modality] = Generated(_joined(values), tokens.ids, tokens.confidence)
         return found

@@ -9,7 +9,8 @@ from pydantic import TypeAdapter
 
 from fourm_codecs.base import StoredCodec
 from fourm_codecs.store import MANIFEST, load_codec
-from fourm_codecs.tokenizers_4m.codec import TokenizerOf4M, require_served
+from fourm_codecs.tokenizers_4m.codec import TokenizerOf4M
+from fourm_codecs.tokenizers_4m.served import require_served
 from fourm_runtime.checkpoints.files import listed
 from fourm_runtime.released.modalities import is_known
 from fourm_runtime.released.tokenizers import import_tokenizer

@@ -12,8 +12,9 @@ import attrs
 from pydantic import TypeAdapter
 
 from fourm_codecs.base import Array
-from fourm_codecs.tokenizers_4m.codec import NAME, TokenizerOf4M
+from fourm_codecs.tokenizers_4m.codec import TokenizerOf4M
 from fourm_codecs.tokenizers_4m.design import Design, Vit, read_design
+from fourm_codecs.tokenizers_4m.served import NAME
 from fourm_codecs.tokenizers_4m.units import Scale
 from fourm_runtime.hub import fetch, is_hub_id
 from fourm_runtime.released.file import DTYPES, ReleasedFile, open_released
