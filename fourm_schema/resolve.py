@@ -184,7 +184,8 @@ def _grid(entry: Modality, shown: Shown, codec: str) -> tuple[int, ...] | None:
         # A dense vector is one token of dim numbers; learned codes are as many as 4M gives a global feature.
         if shown == "values":
             return (entry.steps,)
-        return (entry.steps * ((entry.tokens or PQ_TOKENS) if codec in ("mlp-pq", "ids") else entry.dim),)
+        learned = codec in ("mlp-pq", "vq-4m", "ids")
+        return (entry.steps * ((entry.tokens or PQ_TOKENS) if learned else entry.dim),)
     return None
 
 

@@ -257,6 +257,8 @@ def _show(schema: "Schema", made: "Sequence[Mapping[str, Generated]]") -> None:
                 print(f"{title}: {one.value}  {sure}")
             elif entry.codec == "ids":
                 print(f"{title}: {describe_ids(one.value)}  {sure}")
+            elif isinstance(entry, Vector) and len(one.tokens) != entry.dim * entry.steps:
+                print(f"{title}: vector of {entry.dim} numbers  {sure}")
             elif isinstance(entry, Vector):
                 units = (entry.units or ("",) * entry.dim) * entry.steps
                 rows = [
