@@ -5,6 +5,8 @@ model, and `Modality` is their union, told apart by `kind`. Rules that bind seve
 its image, ranges match their numbers) live in `fourm_schema.rules`, where they also see half-broken files.
 """
 
+import itertools
+import math
 import re
 from typing import Annotated, Literal, TypeVar
 
@@ -102,7 +104,7 @@ class Entry(Frozen):
     derive: Derive | None = Field(None, description="compute it from another modality")
     label: Label | None = Field(None, description="let a model predict it from another modality")
     axes: dict[Name, Count] = Field(
-        default_factory=dict, description="named axes it repeats along, e.g. {time: 8} (reserved)"
+        default_factory=dict, description="named axes a vector repeats along, e.g. {time: 8}"
     )
     aliases: tuple[str, ...] = Field((), description="other names it goes by, e.g. in imported checkpoints")
 
@@ -259,6 +261,29 @@ class Vector(Entry):
     vocab_size: Count | None = Field(
         None, description="token ids of a learned or plugin codec, if not the codec's default"
     )
+
+    @property
+    def steps(self) -> int:
+        """How many vectors one value holds: 1, unless it repeats along axes."""
+        return math.prod(self.axes.values())
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one value: (dim,), behind the length of each axis it repeats along."""
+        return (*self.axes.values(), self.dim)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What to call each number of a value, step by step.
+
+        >>> Vector(kind="vector", dim=2, names=("x", "y"), axes={"time": 2}).labels
+        ('x [0]', 'y [0]', 'x [1]', 'y [1]')
+        """
+        names = self.names or tuple(map(str, range(self.dim)))
+        if not self.axes:
+            return names
+        steps = itertools.product(*map(range, self.axes.values()))
+        return tuple(f"{name} {list(step)}" for step in steps for name in names)
 
     @property
     def range_of_each(self) -> tuple[tuple[float, float], ...] | None:

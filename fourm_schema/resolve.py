@@ -38,12 +38,12 @@ def resolve(schema: Schema) -> Plan:
             write in several vocabularies.
     """
     for name, entry in schema.modalities.items():
-        if entry.axes:
+        if entry.axes and not isinstance(entry, Vector):
             raise PlanError(
                 f"modalities.{name}.axes",
-                "repeating a modality along an axis is reserved for a later release",
-                got=str(dict(entry.axes)),
-                mend="remove axes; declare one modality per step, or put the steps into a vector",
+                "only vectors repeat along an axis in this version",
+                got=f"{entry.kind}, {dict(entry.axes)}",
+                mend="remove axes; declare one modality per step",
             )
     words = _word_vocabularies(schema)
     own_rows = {name for name, declared in schema.vocabularies.items() if declared.rows == "own"}
@@ -78,8 +78,6 @@ def require_runnable(plan: Plan) -> None:
 
 
 def _instead(stream: Stream) -> str:
-    if stream.is_dense and stream.layout == "sequence":
-        return "sequences of vectors can be shown to a trained model, but not yet be stored and masked"
     if stream.codec not in LEARNED_CODECS or stream.codec in TRAINABLE_CODECS:
         return ""
     if stream.kind == "vector":
@@ -128,6 +126,13 @@ def _stream(
     name: str, entry: Modality, shown: Shown, written: Vocabulary | None, own_rows: Container[str]
 ) -> Stream:
     choice = select(entry, shown)
+    if entry.axes and choice.codec not in ("bins", "none"):
+        raise PlanError(
+            f"modalities.{name}.axes",
+            "what repeats along an axis is cut into bins, or shown as values",
+            got=f"codec {choice.codec!r}",
+            mend="give ranges, or write shown: [values]",
+        )
     sequence = entry.dialect if isinstance(entry, Set) else entry
     most = _longest(entry)
     grid = _grid(entry, shown, choice.codec) if most is None else None
@@ -175,8 +180,10 @@ def _grid(entry: Modality, shown: Shown, codec: str) -> tuple[int, ...] | None:
         return entry.dense_grid if shown == "pixels" else entry.grid
     if isinstance(entry, Vector):
         # A dense vector is one token of dim numbers; learned codes are as many as 4M gives a global feature.
-        learned = codec in ("mlp-pq", "ids")
-        return (1,) if shown == "values" else (entry.tokens or PQ_TOKENS,) if learned else (entry.dim,)
+        if shown == "values":
+            return (entry.steps,)
+        learned = codec in ("mlp-pq", "vq-4m", "ids")
+        return (entry.steps * ((entry.tokens or PQ_TOKENS) if learned else entry.dim),)
     return None
 
 

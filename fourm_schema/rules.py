@@ -170,13 +170,13 @@ def _choice_faults(tree: Tree, path: Path) -> Iterator[Fault]:
     if entry.kind not in ("image", "vector") or illegal or "tokens" not in entry.shown:
         return
     codec, given = select(entry, "tokens").codec, tree.get(*path, "vocab_size")
-    if "tokens" in tree.mapping(*path) and codec not in ("mlp-pq", "ids"):
+    if "tokens" in tree.mapping(*path) and codec not in ("mlp-pq", "vq-4m", "ids"):
         what = f"does nothing: the codec {codec!r} has one token per number"
         yield tree.fault((*path, "tokens"), what, mend="remove it", at_key=True)
     if codec == "ids" and len(entry.shown) > 1:
         what = f"cannot show {entry.shown[0]} beside ids: a value is one or the other"
         yield tree.fault((*path, "shown"), what, mend="declare them as two modalities")
-    if (codec.startswith(PLUGIN) or codec == "ids") and given is None:
+    if (codec.startswith(PLUGIN) or codec in ("ids", "vq-4m")) and given is None:
         what = f"must say how many token ids {codec!r} has"
         yield tree.fault((*path, "vocab_size"), what, mend="write vocab_size: N")
     elif codec in ("levels", "bins") and given is not None:

@@ -118,6 +118,10 @@ def tokens_or_text(entry: Modality, shown: Shown) -> bool:
     return entry.kind != "set" and shown == "tokens"
 
 
+def image_or_vector(entry: Modality, shown: Shown) -> bool:
+    return isinstance(entry, Image | Vector) and shown == "tokens"
+
+
 def asked_for_by_name(entry: Modality, shown: Shown) -> bool:
     """Codecs that are chosen for nothing."""
     return False
@@ -149,6 +153,8 @@ TABLE: tuple[Row, ...] = (
     Row(text, "wordpiece", "table", "sincos-1d", "words are cut into pieces of the shared vocabulary"),
     Row(asked_for_by_name, "tokenizer", "table", "sincos-1d", "words are cut by a tokenizer made elsewhere",
         can=text),
+    Row(asked_for_by_name, "vq-4m", "table", "sincos-1d", "a tokenizer released with 4M gives the ids",
+        can=image_or_vector),
     Row(asked_for_by_name, "ids", "table", "sincos-1d", "values are token ids already", can=tokens_or_text),
 )
 # fmt: on

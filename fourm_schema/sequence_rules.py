@@ -35,6 +35,9 @@ def vector_sequence_faults(tree: Tree, path: Path) -> Iterator[Fault]:
             where: Path = (*path, "shown") if "shown" in entry else (*path, "max_length")
             yield tree.fault(where, what, shown(entry.get("shown", "left out")), mend)
         yield from position_faults(tree, path, "max_length")
+        if "axes" in entry:
+            mend = "remove one of the two"
+            yield tree.fault((*path, "axes"), "cannot stand beside max_length", mend=mend, at_key=True)
     elif "position_rows" in entry:
         mend = "write max_length: N, or remove it"
         yield tree.fault(

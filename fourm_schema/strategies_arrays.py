@@ -53,10 +53,10 @@ def images(entry: Image) -> st.SearchStrategy[object]:
 def vectors(entry: Vector) -> st.SearchStrategy[object]:
     """Vectors of a declared modality; (n, dim) arrays where a value is a sequence of n vectors."""
     if entry.max_length is not None:
-        few = st.integers(0, min(entry.max_length, 3))
+        few = st.integers(1, min(entry.max_length, 3))
         lengths = st.one_of(few, st.just(entry.max_length))
         return lengths.flatmap(lambda length: _rows(entry, (length, entry.dim)))
-    return _as_any_of(_rows(entry, (entry.dim,)), [np.float64, np.float32])
+    return _as_any_of(_rows(entry, entry.shape), [np.float64, np.float32])
 
 
 def id_grids(shape: Shape, vocab_size: int) -> st.SearchStrategy[object]:

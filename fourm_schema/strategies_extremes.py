@@ -31,8 +31,8 @@ def extremes(entry: Modality) -> list[object]:
     if isinstance(entry, Vector):
         low, high = np.asarray(entry.range_of_each or [(-LARGEST, LARGEST)] * entry.dim, np.float64).T
         if entry.max_length is None:
-            return [low, high]
-        return [np.zeros((0, entry.dim)), np.tile(low, (entry.max_length, 1)), np.tile(high, (1, 1))]
+            return [np.broadcast_to(low, entry.shape).copy(), np.broadcast_to(high, entry.shape).copy()]
+        return [np.tile(low, (entry.max_length, 1)), np.tile(high, (1, 1))]
     if isinstance(entry, Text):
         most = entry.max_tokens - 1
         return ["", " ".join("a" * most), "a" * most, "." * most]

@@ -96,9 +96,7 @@ def field_values(field: AnyField, clip: bool = False) -> st.SearchStrategy[objec
             return _numbers(_binned(field, clip), count)
         case BoxField():
             side = st.tuples(_binned(field, clip), _binned(field, clip)).map(sorted)
-            return st.tuples(side, side).map(
-                lambda sides: field.of_corners([side[end] for end in (0, 1) for side in sides])
-            )
+            return st.tuples(side, side).map(lambda drawn: _box(field, *drawn))
         case TextField():
             return texts(2 * field.max_tokens if clip else field.max_tokens)
         case MaskField():
@@ -126,6 +124,10 @@ def _binned(field: NumberField | PointField | VectorField | BoxField, clip: bool
 
 def _just_below(number: float) -> float:
     return math.nextafter(number, -math.inf)
+
+
+def _box(field: BoxField, x: list[float], y: list[float]) -> list[float]:
+    return field.of_corners([x[0], y[0], x[1], y[1]])
 
 
 def _mask(size: int, top: int, bottom: int, left: int, right: int) -> object:

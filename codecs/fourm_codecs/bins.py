@@ -1,8 +1,10 @@
 """Uniform bins: each number of a short vector becomes the id of the bin it falls into.
 
-Shapes: N vectors, D dimensions. All dimensions share the ids [0, bins); positions tell them apart.
+Shapes: N vectors, D dimensions. All dimensions share the ids [0, bins); positions tell them apart. A value
+that repeats along axes is so many vectors, and as many times D ids.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Literal, Self
 
@@ -29,6 +31,7 @@ class BinsCodec:
         units: of each dimension, "" where there is none.
         names: of the dimensions, for messages; empty to number them.
         out_of_range: `clip` moves a value to the nearer end of its range, `error` refuses it.
+        axes: lengths of the axes that a value repeats along, which come before its dimensions.
         entry: the schema entry it was built from.
     """
 
@@ -38,6 +41,7 @@ class BinsCodec:
     units: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     out_of_range: Literal["error", "clip"] = "error"
+    axes: tuple[int, ...] = ()
     entry: Modality | None = attrs.field(default=None, eq=False, repr=False)
     name: str = attrs.field(default="bins", init=False)
 
@@ -75,7 +79,8 @@ class BinsCodec:
                 modality, "bins need a vector with ranges", mend="give ranges, one [lo, hi] per number"
             )
         units, names = entry.units or (), entry.names or ()
-        return cls(modality, ranges, entry.bins, units, names, entry.out_of_range, entry)
+        axes = tuple(entry.axes.values())
+        return cls(modality, ranges, entry.bins, units, names, entry.out_of_range, axes, entry)
 
     @property
     def dim(self) -> int:
@@ -87,7 +92,7 @@ class BinsCodec:
 
     @property
     def token_shape(self) -> tuple[int]:
-        return (self.dim,)
+        return (math.prod(self.axes) * self.dim,)
 
     @property
     def parts(self) -> Parts:
@@ -114,12 +119,12 @@ class BinsCodec:
         return (high_D - low_D) / self.bins
 
     def encode(self, values: Sequence[object] | Array) -> TokenBatch:
-        """Turn vectors (D,) in the schema's units into D ids each.
+        """Turn vectors (D,) in the schema's units into D ids each; (*axes, D) where they repeat.
 
         Raises:
             CodecError: if a vector has another length, or a number is NaN or out of its range.
         """
-        numbers_ND = read_stack(values, self.modality, (self.dim,), self._place)
+        numbers_ND = read_stack(values, self.modality, (*self.axes, self.dim), self._place)
         low_D, high_D = self._ends
         if self.out_of_range == "error":
             # float32 values may sit one rounding outside an end that float32 cannot hold.
@@ -128,12 +133,13 @@ class BinsCodec:
             refuse_where(
                 outside_ND,
                 self.modality,
-                lambda place: self._fault(float(numbers_ND[place]), place[1]),
+                lambda place: self._fault(float(numbers_ND[place]), place[-1]),
                 name_place=self._place,
             )
         inside_ND = np.clip(numbers_ND, low_D, high_D)
         ids_ND = np.floor((inside_ND - low_D) / self._width_D).astype(np.int64)
-        return TokenBatch.of_grid(np.minimum(ids_ND, self.bins - 1), self.vocab_size)
+        rows = np.minimum(ids_ND, self.bins - 1).reshape(len(ids_ND), *self.token_shape)
+        return TokenBatch.of_grid(rows, self.vocab_size)
 
     def decode(self, tokens: TokenBatch) -> list[Array]:
         """Turn ids into vectors (D,) float32 of bin centres.
@@ -141,13 +147,17 @@ class BinsCodec:
         Raises:
             CodecError: if a row does not have D ids below `bins`.
         """
-        ids_ND = grid_of(tokens, self.modality, self.dim, self.vocab_size)
+        rows = grid_of(tokens, self.modality, self.token_shape[0], self.vocab_size)
+        ids_ND = rows.reshape(len(rows), *self.axes, self.dim)
         low_D, _ = self._ends
         centres_ND: Array = (low_D + (ids_ND + 0.5) * self._width_D).astype(np.float32)
         return list(centres_ND)
 
     def _place(self, place: tuple[int, ...]) -> str:
-        return repr(self.names[place[0]]) if self.names else f"at {list(place)}"
+        if not self.names:
+            return f"at {list(place)}"
+        steps = f" at {list(place[:-1])}" if self.axes else ""
+        return f"{self.names[place[-1]]!r}{steps}"
 
     def _fault(self, value: float, dimension: int) -> tuple[str, str, str]:
         low, high = self.ranges[dimension]

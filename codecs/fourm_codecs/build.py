@@ -34,10 +34,20 @@ class _VitFsq:
         return ImageTokenizer.from_entry(modality, entry, parts)
 
 
+class _Vq4M:
+    """`TokenizerOf4M`, likewise."""
+
+    def from_entry(self, modality: str, entry: Modality, parts: Parts) -> StoredCodec:
+        from fourm_codecs.tokenizers_4m.codec import TokenizerOf4M
+
+        return TokenizerOf4M.from_entry(modality, entry, parts)
+
+
 CODECS: dict[str, CodecClass] = {
     "levels": LevelsCodec,
     "bins": BinsCodec,
     "vit-fsq": _VitFsq(),
+    "vq-4m": _Vq4M(),
     "wordpiece": WordPieceCodec,
     "grammar": SetCodec,
     CODES_GRAMMAR: SetCodec,

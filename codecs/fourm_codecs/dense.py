@@ -4,7 +4,7 @@ Values are cut into patches and brought to the scale of the network. A patch is 
 its channels fastest, (ph, pw, c), the order of 4M's patch projection.
 
 Shapes: N values, H rows, W columns, K channels, L patches of an image (row by row), C = ph * pw * K numbers
-of a patch; a vector is one token (L = 1) of C = dim numbers.
+of a patch; a vector is one token (L = 1) of C = dim numbers, or one per step where it repeats along axes.
 """
 
 import math
@@ -33,7 +33,7 @@ class DenseView:
 
     Attributes:
         modality: whose values it takes.
-        shape: of a value, (H, W, K) or (dim,).
+        shape: of a value, (H, W, K) or (*axes, dim).
         patch: (height, width) of a patch; None for a vector.
         ranges: (low, high) per channel or number; None where any finite number is allowed.
         centre, scale: per channel or number: a token holds (value - centre) / scale.
@@ -102,6 +102,7 @@ class DenseView:
         names: tuple[str, ...] = (),
         out_of_range: Literal["error", "clip"] = "error",
         modality: str = "vector",
+        axes: tuple[int, ...] = (),
     ) -> Self:
         """A vector brought to mean 0 and deviation 1 where these are given, else its ranges to [-1, 1]."""
         centre, scale = (0.0,) * dim, (1.0,) * dim
@@ -109,7 +110,7 @@ class DenseView:
             centre, scale = mean or centre, std or scale
         elif ranges is not None:
             centre, scale = _unit_interval(ranges)
-        return cls(modality, (dim,), None, ranges, centre, scale, names, out_of_range)
+        return cls(modality, (*axes, dim), None, ranges, centre, scale, names, out_of_range)
 
     @classmethod
     def from_entry(cls, modality: str, entry: Modality) -> Self:
@@ -127,6 +128,7 @@ class DenseView:
                 entry.names or (),
                 entry.out_of_range,
                 modality,
+                tuple(entry.axes.values()),
             )
         if not isinstance(entry, Image) or entry.cell.type == "categorical":
             kind = "class map" if isinstance(entry, Image) else entry.kind
@@ -155,7 +157,7 @@ class DenseView:
     @property
     def token_dim(self) -> int:
         """C."""
-        return self.shape[0] if self.patch is None else self.patch[0] * self.patch[1] * self.shape[2]
+        return self.shape[-1] if self.patch is None else self.patch[0] * self.patch[1] * self.shape[2]
 
     def encode(self, values: Sequence[object] | Array) -> Float32:
         """Turn values in the schema's units into dense tokens.
@@ -205,9 +207,9 @@ class DenseView:
         return list(values)
 
     def patches(self, values: NDArray[_T]) -> NDArray[_T]:
-        """Cut (N, H, W, K) into (N, L, C), or lay (N, dim) as (N, 1, dim); numbers stay as they are."""
+        """Cut (N, H, W, K) into (N, L, C), or lay (N, *axes, dim) as (N, L, dim); no number changes."""
         if self.patch is None:
-            return values[:, None]
+            return values.reshape(len(values), self.token_count, self.token_dim)
         (height, width, channels), (ph, pw) = self.shape, self.patch
         blocks = values.reshape(-1, height // ph, ph, width // pw, pw, channels)
         return blocks.transpose(0, 1, 3, 2, 4, 5).reshape(len(values), self.token_count, self.token_dim)
@@ -215,14 +217,15 @@ class DenseView:
     def assemble(self, tokens_NLC: NDArray[_T]) -> NDArray[_T]:
         """Undo `patches`."""
         if self.patch is None:
-            return tokens_NLC[:, 0]
+            return tokens_NLC.reshape(len(tokens_NLC), *self.shape)
         (height, width, channels), (ph, pw) = self.shape, self.patch
         blocks = tokens_NLC.reshape(-1, height // ph, width // pw, ph, pw, channels)
         return blocks.transpose(0, 1, 3, 2, 4, 5).reshape(len(tokens_NLC), height, width, channels)
 
     def _place(self, place: tuple[int, ...]) -> str:
         if self.patch is None and self.names:
-            return repr(self.names[place[0]])
+            steps = f" at {list(place[:-1])}" if place[:-1] else ""
+            return f"{self.names[place[-1]]!r}{steps}"
         inner = place[:2] if self.patch is not None and self.shape[2] == 1 else place
         return f"at {list(inner)}"
 

@@ -2,7 +2,8 @@
 
 `Lossless`, `Canonical` and `Bounded` also promise that canonical ids, those which `encode` gives,
 survive encode(decode(ids)); `Calibrated` (learned codecs) promises neither, only shape, range and a
-measured quantile. Every law also promises that a value's ids do not depend on the rest of its batch.
+measured quantile; `Unmeasured` (tokenizers made elsewhere) promises the shape alone. Every law also promises
+that a value's ids do not depend on the rest of its batch.
 """
 
 from collections.abc import Callable
@@ -123,10 +124,27 @@ class Calibrated:
 
     def check(self, value: object, decoded: object) -> list[str]:
         """Shape and finiteness; the quantile is a statement about many values, not about one."""
-        given, back = np.asarray(value), np.asarray(decoded)
-        if given.shape != back.shape:
-            return [f"shape {given.shape} came back as {back.shape}"]
-        return [] if np.isfinite(back.astype(np.float64)).all() else ["it came back with NaN or infinity"]
+        return _shape_lost(value, decoded)
+
+
+@attrs.frozen
+class Unmeasured:
+    """decode(encode(x)) has the shape of x. How much of it that is depends on weights from elsewhere."""
+
+    keeps_ids: bool = attrs.field(default=False, init=False)
+
+    def describe(self) -> str:
+        return "decoding gives back a value of the same shape; what it keeps was not measured"
+
+    def check(self, value: object, decoded: object) -> list[str]:
+        return _shape_lost(value, decoded)
+
+
+def _shape_lost(value: object, decoded: object) -> list[str]:
+    given, back = np.asarray(value), np.asarray(decoded)
+    if given.shape != back.shape:
+        return [f"shape {given.shape} came back as {back.shape}"]
+    return [] if np.isfinite(back.astype(np.float64)).all() else ["it came back with NaN or infinity"]
 
 
 def _apart(value: object, decoded: object, limit: float | NDArray[np.float64]) -> list[str]:

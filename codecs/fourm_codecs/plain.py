@@ -43,7 +43,7 @@ def from_json(modality: str, entry: Modality, content: Json) -> Value:
     if isinstance(entry, Vector):
         if isinstance(content, dict):
             content = _in_order(modality, entry.names or (), content)
-        return _numbers(modality, content, (entry.dim,))
+        return _numbers(modality, content, entry.shape)
     if entry.kind == "text" and isinstance(content, str):
         return content
     if isinstance(entry, Set):

@@ -63,6 +63,7 @@ class AnyToAny:
         *,
         revision: str | None = None,
         text_tokenizer: Path | str | None = None,
+        tokenizers: Mapping[str, Path | str] | None = None,
     ) -> Self:
         """Load a checkpoint, the latest one of a run, or a released 4M model.
 
@@ -73,6 +74,7 @@ class AnyToAny:
             averaged: take the moving average of the weights that the run kept (`optimizer.ema`).
             revision: branch, tag or commit of a model on the hub.
             text_tokenizer: tokenizer file of a released 4M model.
+            tokenizers: of its images and vectors, by 4M name: folders of codecs, or released files.
 
         Raises:
             CheckpointError: if it is missing or damaged, or has no average.
@@ -80,7 +82,13 @@ class AnyToAny:
         """
         place = fetch(str(path), revision) if is_hub_id(path) else Path(path)
         if is_released(place):
-            checkpoint = import_4m(place, text_tokenizer)
+            checkpoint = import_4m(place, text_tokenizer, tokenizers)
+        elif tokenizers:
+            raise CheckpointError(
+                str(path),
+                "is no released model, and has its tokenizers already",
+                mend="import the released model anew with these",
+            )
         else:
             checkpoint = load(place, averaged=averaged)
         made = cls(checkpoint.schema, checkpoint.model().to(device), checkpoint.codecs)

@@ -66,7 +66,25 @@ class Dense:
     present: Bools
 
 
-Column = Grid | Sequences | Dense
+@attrs.frozen(eq=False)
+class DenseSequences:
+    """Numbers of a stream of vectors, as many as each sample has, normalised.
+
+    Attributes:
+        values: (sum of lengths, C) float32, sample after sample.
+        offsets: (N + 1,) sample n is values[offsets[n] : offsets[n + 1]].
+        present: (N,) False where the sample lacks the modality (its length is then 0).
+    """
+
+    values: Float32
+    offsets: Int64
+    present: Bools
+
+
+Column = Grid | Sequences | Dense | DenseSequences
+
+HIDDEN_RUN = -1
+"""In place of an id of a sequence of vectors: a run of hidden ones, of which one vector of zeros is shown."""
 
 
 @attrs.frozen(eq=False)
@@ -93,8 +111,8 @@ class Selection:
     Attributes:
         samples: (T,) which sample of the batch, never decreasing.
         positions: (T,) cell of a grid (increasing within a sample), or rank within a sequence.
-        ids: (T,) local ids to embed (input) or to predict (target); for a dense stream the same
-            numbers as `positions`.
+        ids: (T,) local ids to embed (input) or to predict (target); of a dense grid the same numbers as
+            `positions`, of a sequence of vectors which of them is shown, or `HIDDEN_RUN`.
         previous: (T,) sequence targets only: the id that the decoder reads before it predicts `ids`.
     """
 
@@ -115,13 +133,30 @@ class Masked:
     Attributes:
         size: N.
         inputs, targets: stream name -> what was selected; a stream without tokens may be missing.
-        dense: stream name -> (N, L, C) values that `inputs` of dense streams point into.
+        dense: stream name -> what `inputs` of dense streams point into: (N, L, C) values by `positions`, or
+            sequences of vectors by `ids`.
     """
 
     size: int
     inputs: Mapping[str, Selection]
     targets: Mapping[str, Selection]
-    dense: Mapping[str, Float32] = attrs.field(factory=dict)
+    dense: Mapping[str, Float32 | DenseSequences] = attrs.field(factory=dict)
+
+    def dense_values(self, name: str, samples: Ints, selection: Selection) -> Float32:
+        """The numbers of selected tokens of a dense stream, (T, C); a hidden run is zeros.
+
+        Args:
+            name: the stream.
+            samples: (T,) which sample each token of the selection is of.
+            selection: some of its visible tokens.
+        """
+        found = self.dense[name]
+        if isinstance(found, DenseSequences):
+            shown = selection.ids != HIDDEN_RUN
+            values = np.zeros((selection.size, found.values.shape[1]), np.float32)
+            values[shown] = found.values[found.offsets[samples[shown]] + selection.ids[shown]]
+            return values
+        return np.ascontiguousarray(found[samples, selection.positions], dtype=np.float32)
 
 
 @attrs.frozen(eq=False)

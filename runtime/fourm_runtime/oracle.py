@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fourm_runtime.batch import Int64, Masked, Selection
+from fourm_runtime.batch import DenseSequences, Float32, Int64, Masked, Selection
 from fourm_runtime.tables import SideTables, module_name
 from fourm_runtime.transformer import AnyToAnyTransformer, DecoderBlock, EncoderBlock
 from fourm_schema.plan import Plan, Stream
@@ -105,9 +105,7 @@ def pad(
         inputs=inputs,
         targets=targets,
         dense={
-            placed.stream.name: torch.from_numpy(
-                masked.dense[placed.stream.name][placed.samples.numpy(), placed.positions.numpy()]
-            )
+            placed.stream.name: torch.from_numpy(_shown_values(masked, placed))
             for placed in inputs
             if placed.stream.is_dense
         },
@@ -117,6 +115,23 @@ def pad(
         decoder_mask=(together & (not_future | ~ordered[:, :, None])) | (earlier & (not apart)),
         context_mask=keys[:, None, :].expand(-1, m, -1).contiguous(),
     )
+
+
+def _shown_values(masked: Masked, placed: Placed) -> Float32:
+    """Token by token: the numbers of its cell, of its vector, or zeros for hidden vectors."""
+    found = masked.dense[placed.stream.name]
+    rows = list[Float32]()
+    for sample, position, number in zip(
+        placed.samples.tolist(), placed.positions.tolist(), placed.ids.tolist(), strict=True
+    ):
+        if not isinstance(found, DenseSequences):
+            rows.append(found[sample, position])
+        elif number < 0:
+            rows.append(np.zeros(placed.stream.dense_dim or 0, np.float32))
+        else:
+            start, stop = found.offsets[sample : sample + 2]
+            rows.append(found.values[start:stop][number])
+    return np.stack(rows)
 
 
 def _place(selections: Mapping[str, Selection], plan: Plan, taken: Int64) -> tuple[tuple[Placed, ...], Int64]:

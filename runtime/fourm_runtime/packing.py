@@ -151,12 +151,7 @@ def _pack_range(
     decoder_size = parallel.size + causal.size + tail_out
     dense = {
         stream.name: DenseTokens(
-            values=torch.from_numpy(
-                np.ascontiguousarray(
-                    masked.dense[stream.name][selection.samples + start, selection.positions],
-                    dtype=np.float32,
-                )
-            ),
+            values=torch.from_numpy(masked.dense_values(stream.name, selection.samples + start, selection)),
             index=torch.from_numpy(place[inputs.stream_index == plan.index(stream.name)]),
         )
         for stream, selection in shown

@@ -147,7 +147,7 @@ def _cosine(predicted: Float64, true: Float64) -> Float64:
 
 
 def _vector(entry: Vector, predicted: Float64, true: Float64) -> Score:
-    error_D = np.abs(predicted - true).mean(axis=0)
+    error_D = np.abs(predicted - true).reshape(-1, entry.dim).mean(axis=0)
     if entry.range_of_each is None:
         return Score(ERROR, float(error_D.mean()))
     error_D = error_D / (np.ptp(np.array(entry.range_of_each), axis=1) / entry.bins)

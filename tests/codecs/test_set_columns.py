@@ -107,7 +107,7 @@ def test_what_is_refused_alone_is_refused_with_the_same_words_among_many(wrong: 
 def test_arrays_and_tuples_are_as_good_as_lists() -> None:
     """Values come from files, from NumPy and from typed records alike."""
     codec = codec_of(BOXES)
-    box = GOOD["box"]
+    box = [0.1, 0.2, 0.3, 0.4]
     forms: list[object] = [
         [GOOD],
         (GOOD,),

@@ -9,13 +9,13 @@ from typing import Any, Literal, get_args
 import numpy as np
 from hypothesis import strategies as st
 
-from fourm_runtime.batch import Float32, Masked, Selection
+from fourm_runtime.batch import HIDDEN_RUN, DenseSequences, Float32, Masked, Selection
 from fourm_schema.architecture import Architecture
 from fourm_schema.plan import Plan, Role, Shown, Special, Stream, Vocabulary
 
 WORDS = Vocabulary("words", "wordpiece", 23, Special(0, 1, 2, 3, first_sentinel=4, sentinel_count=5))
 ROLES: tuple[Role, ...] = ("input", "target", "both")
-Shape = Literal["pixels", "values", "image", "bins", "text"]
+Shape = Literal["pixels", "values", "vectors", "image", "bins", "text"]
 SHAPES: tuple[Shape, ...] = get_args(Shape)
 
 
@@ -32,10 +32,11 @@ def stream(
         fields: `loss_weight`, and `dense_dim` or `vocab_size`.
     """
     modality = f"{shape}{number}"
-    dense, image = shape in ("pixels", "values"), shape in ("pixels", "image")
-    shown: Shown = shape if shape == "pixels" or shape == "values" else "tokens"
+    dense, image = shape in ("pixels", "values", "vectors"), shape in ("pixels", "image")
+    shown: Shown = "pixels" if shape == "pixels" else "values" if dense else "tokens"
     name = f"{modality}.{shown}"
     text = {"layout": "sequence", "grid": None, "vocabulary": WORDS.name, "vocab_size": WORDS.size}
+    vectors = {"layout": "sequence", "grid": None, "vocabulary": None, "vocab_size": 0}
     grid = {
         "layout": "grid",
         "grid": (rows, columns) if image else (rows * columns,),
@@ -58,7 +59,7 @@ def stream(
             "because": ("drawn", "drawn", "drawn"),
             "loss_weight": 1.0,
             "column": modality if dense else f"{modality}__tokens",
-            **(text if shape == "text" else grid),
+            **(text if shape == "text" else vectors if shape == "vectors" else grid),
             **fields,
         }
     )
@@ -74,7 +75,7 @@ def streams(draw: st.DrawFn, number: int) -> Stream:
     """A stream of any kind."""
     shape = draw(st.sampled_from(SHAPES))
     fields: dict[str, object] = {"loss_weight": draw(st.sampled_from([0.5, 1.0]))}
-    if shape in ("pixels", "values"):
+    if shape in ("pixels", "values", "vectors"):
         fields["dense_dim"] = draw(st.integers(1, 4))
     elif shape != "text":
         fields["vocab_size"] = draw(st.integers(2, 9))
@@ -124,7 +125,7 @@ def masked_samples(plan: Plan, size: int, seed: int, absent: float = 0.3) -> Mas
     rng = np.random.default_rng(seed)
     inputs: dict[str, Selection] = {}
     targets: dict[str, Selection] = {}
-    dense: dict[str, Float32] = {}
+    dense: dict[str, Float32 | DenseSequences] = {}
     for each in plan.streams:
         shown, wanted = [], []
         for _ in range(size):
@@ -133,13 +134,20 @@ def masked_samples(plan: Plan, size: int, seed: int, absent: float = 0.3) -> Mas
             has, shows, asks = rng.random(3) > absent
             shown.append(np.sort(order[:cut]) if has and shows and each.can_be_input else order[:0])
             wanted.append(np.sort(order[cut:]) if has and asks and each.can_be_target else order[:0])
-        if each.dense_dim is not None:
+        if each.dense_dim is not None and each.layout == "sequence":
+            dense[each.name] = _vectors(each.length, each.dense_dim, size, rng)
+        elif each.dense_dim is not None:
             dense[each.name] = rng.standard_normal((size, each.length, each.dense_dim)).astype(np.float32)
         if each.can_be_input:
             inputs[each.name] = _selection(each, shown, rng, target=False)
         if each.can_be_target:
             targets[each.name] = _selection(each, wanted, rng, target=True)
     return Masked(size, inputs, targets, dense)
+
+
+def _vectors(longest: int, dim: int, size: int, rng: np.random.Generator) -> DenseSequences:
+    values = rng.standard_normal((size * longest, dim)).astype(np.float32)
+    return DenseSequences(values, np.arange(size + 1) * longest, np.ones(size, np.bool_))
 
 
 def _selection(stream: Stream, chosen: list[np.ndarray], rng: np.random.Generator, target: bool) -> Selection:
@@ -150,11 +158,15 @@ def _selection(stream: Stream, chosen: list[np.ndarray], rng: np.random.Generato
     else:
         positions = np.concatenate([np.zeros(0, np.int64), *map(np.arange, counts)]).astype(np.int32)
     ids = rng.integers(0, max(stream.vocab_size, 1), len(samples)).astype(np.int32)
+    if stream.is_dense and stream.layout == "sequence":
+        # Which vectors are shown, in order, and hidden runs among them; positions are ranks.
+        cells = np.concatenate([np.zeros(0, np.int64), *chosen])
+        ids = np.where(rng.random(len(cells)) < 0.3, HIDDEN_RUN, cells).astype(np.int32)
     previous = rng.integers(0, max(stream.vocab_size, 1), len(samples)).astype(np.int32)
     return Selection(
         samples,
         positions,
-        positions if stream.is_dense else ids,
+        positions if stream.is_dense and stream.layout == "grid" else ids,
         previous if target and stream.layout == "sequence" else None,
     )
 

@@ -58,16 +58,3 @@ def test_ids_are_stored_and_read_as_tokens(tmp_path: Path) -> None:
 def test_what_is_no_id_is_refused(value: object, message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=message):
         Dataset.create(tmp_path / "ids.lance", SCHEMA, [{"id": "a", "depth": value}])
-
-
-def test_sequences_of_vectors_are_refused_by_name(tmp_path: Path) -> None:
-    schema = Schema.model_validate(
-        {
-            "version": 1,
-            "modalities": {"words": {"kind": "vector", "dim": 4, "max_length": 5, "shown": ["values"]}},
-        }
-    )
-    with pytest.raises(
-        DataError, match=r"modalities\.words\.max_length: sequences of vectors cannot be stored"
-    ):
-        Dataset.create(tmp_path / "words.lance", schema, [])

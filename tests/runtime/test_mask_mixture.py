@@ -1,8 +1,11 @@
 """Mask presets: what they expand to, and what they refuse."""
 
+import numpy as np
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from fourm_runtime.batch import Batch, Column, Dense, Grid, Sequences
+from fourm_runtime.masking.mask import Masker
 from fourm_runtime.masking.mixture import BudgetEntry, Component, MaskEntry, Mixture, expand
 from fourm_schema.errors import PlanError
 from fourm_schema.plan import Plan
@@ -11,6 +14,7 @@ from fourm_schema.schema import Schema
 
 ENTRY: TypeAdapter[MaskEntry] = TypeAdapter(MaskEntry)
 GREY = {"type": "continuous", "channels": 1, "range": [0, 16], "levels": 17}
+SHOWN_ONLY = ("digit.pixels", "clue.tokens")
 
 
 def make_plan(**more: dict[str, object]) -> Plan:
@@ -72,6 +76,41 @@ def test_all_to_all_leaves_out_what_is_excluded() -> None:
 
     assert set(component.input_alphas) == {"digit.pixels", "ink.tokens", "clue.tokens"}
     assert set(component.target_alphas) == {"ink.tokens"}
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"preset": "all_to_all", "alpha": [0.01, 0.5, 10.0]},
+        {"preset": "from", "stream": "digit.pixels"},
+        {"preset": "biased", "stream": "clue"},
+    ],
+)
+def test_streams_that_are_only_shown_take_nothing_of_the_target_budget(entry: dict[str, object]) -> None:
+    """4M gives such a modality a share of the targets that nothing fills; here the whole budget is spent
+    on what can be predicted, as long as that has room."""
+    plan = make_plan(edges={"kind": "image", "size": 8, "patch": 1, "cell": GREY})
+    shown_only = [plan.index(name) for name in SHOWN_ONLY]
+    mixture = expand([ENTRY.validate_python(entry)], BudgetEntry(input=16, target=(4, 12)), plan)
+    size = 500
+    present = np.ones(size, np.bool_)
+    columns: dict[str, Column] = {}
+    for stream in plan.streams:
+        if stream.is_dense:
+            columns[stream.name] = Dense(np.zeros((size, stream.length, 1), np.float32), present)
+        elif stream.layout == "grid":
+            columns[stream.name] = Grid(np.zeros((size, stream.length), np.uint8), present)
+        else:
+            offsets = np.arange(size + 1) * stream.length
+            columns[stream.name] = Sequences(np.zeros(int(offsets[-1]), np.uint8), offsets, present)
+    masker = Masker(plan, mixture, seed=3)
+    drawn = masker.budgets(Batch(np.arange(size), columns), 0)
+    masked = masker(Batch(np.arange(size), columns), 0)
+
+    assert all(name not in component.target_alphas for component in mixture.components for name in SHOWN_ONLY)
+    assert not drawn.targets[:, shown_only].any()
+    assert drawn.targets.sum(axis=1).tolist() == drawn.target_totals.tolist()
+    assert not masked.targets.keys() & set(SHOWN_ONLY)
 
 
 def test_from_shows_its_stream_whole_and_predicts_other_modalities() -> None:

@@ -16,8 +16,8 @@ from fourm_runtime.released.exporting import export_4m, released_tensors
 from fourm_runtime.released.importing import import_4m
 from fourm_schema.allocation import allocate
 from fourm_schema.architecture import Architecture
-from fourm_schema.errors import CheckpointError, CodecError, PlanError, RequestError
-from fourm_schema.resolve import require_runnable, resolve
+from fourm_schema.errors import CheckpointError, CodecError, RequestError
+from fourm_schema.resolve import resolve
 from fourm_schema.schema import Schema
 from tests.runtime.command_line import run
 from tests.runtime.small_release import WORDS, contents, small_release, tokenizer_file
@@ -203,14 +203,6 @@ def test_the_number_of_sentinels_is_that_of_the_tokenizer(released: Path, tmp_pa
     found = import_4m(released, tokenizer_file(tmp_path, words=WORDS, sentinels=180))
 
     assert found.plan.vocabularies[0].special.sentinel_count == 180
-
-
-def test_sequences_of_vectors_are_refused_for_training_by_name(released: Path) -> None:
-    """They can be shown to a trained model; storing and masking them comes later."""
-    with pytest.raises(
-        PlanError, match=r"t5_caption\.values.*shown to a trained model, but not yet be stored"
-    ):
-        require_runnable(import_4m(released).plan)
 
 
 def test_an_imported_model_can_grow(released: Path) -> None:

@@ -169,15 +169,37 @@ def test_a_vocabulary_size_that_no_codebook_has_is_refused_with_the_nearest() ->
     )
 
 
-def test_an_axis_is_refused_with_what_to_do_instead() -> None:
-    """The key is reserved so that files written today keep their meaning."""
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (
+            "kind: image, size: 8, patch: 4, cell: {type: direction}, axes: {time: 8}",
+            "only vectors repeat along an axis in this version; got image, {'time': 8}; "
+            "remove axes; declare one modality per step",
+        ),
+        (
+            "kind: vector, dim: 40, axes: {time: 8}",
+            "what repeats along an axis is cut into bins, or shown as values; got codec 'mlp-pq'; "
+            "give ranges, or write shown: [values]",
+        ),
+    ],
+)
+def test_an_axis_is_refused_where_it_has_no_meaning_yet(entry: str, message: str) -> None:
+    """With what to do instead."""
     with pytest.raises(PlanError) as caught:
-        resolve(schema_of(wind="kind: vector, dim: 2, axes: {time: 8}"))
+        resolve(schema_of(wind=entry))
 
-    assert str(caught.value) == (
-        "modalities.wind.axes: repeating a modality along an axis is reserved for a later release; "
-        "got {'time': 8}; remove axes; declare one modality per step, or put the steps into a vector"
-    )
+    assert str(caught.value) == f"modalities.wind.axes: {message}"
+
+
+def test_a_vector_repeats_along_an_axis() -> None:
+    """In bins, a token per step and number, each with a position of its own; dense, a token per step."""
+    wind = "kind: vector, dim: 2, ranges: [0, 1], axes: {time: 8}"
+    plan = resolve(schema_of(wind=f"{wind}, shown: [values, tokens]"))
+    values, tokens = plan.stream("wind.values"), plan.stream("wind.tokens")
+
+    assert (values.length, values.dense_dim, values.positions) == (8, 2, "sincos-1d")
+    assert (tokens.length, tokens.grid, tokens.positions) == (16, (16,), "learned-1d")
 
 
 def test_explain_has_a_row_for_each_stream_in_words() -> None:

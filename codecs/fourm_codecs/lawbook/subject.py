@@ -63,7 +63,7 @@ class Subject:
         if isinstance(self.entry, Image):
             return self.entry.cell_count * self.entry.channels
         if isinstance(self.entry, Vector):
-            return self.entry.dim * (self.entry.max_length or 1)
+            return math.prod(self.entry.shape) * (self.entry.max_length or 1)
         return math.prod(self.codec.token_shape or (1,)) if self.codec else 1
 
     @cached_property

@@ -31,7 +31,7 @@ def value_faults(entry: Modality, value: Value, words: WordVocabulary | None = N
         return [] if entry.dialect else record_faults(entry, value, words)
     if not isinstance(value, np.ndarray):
         return [f"it is no array but {type(value).__name__}"]
-    shape: tuple[int, ...] = (entry.dim,) if isinstance(entry, Vector) else entry.size
+    shape: tuple[int, ...] = entry.shape if isinstance(entry, Vector) else entry.size
     if isinstance(entry, Image) and entry.channels > 1:
         shape = (*entry.size, entry.channels)
     if value.shape != shape:

@@ -23,6 +23,7 @@ from fourm_schema.schema import Schema
 
 _SAYS_NOTHING_OF_VALUES = {"description", "source", "derive", "label", "aliases"}
 _MAY_CHANGE = {*_SAYS_NOTHING_OF_VALUES, "role", "loss_weight", "shown", "views"}
+_MEND = "set these fields back, or declare the changed modality under a new name and use --extend"
 
 
 @attrs.frozen
@@ -76,7 +77,7 @@ def require_same_schema(checkpoint: Checkpoint, schema: Schema) -> None:
         CheckpointError: naming each modality and field that differs, and what to do.
     """
     change = compare_schemas(checkpoint.schema, schema)
-    _refuse_broken(change)
+    refuse_broken(change)
     if change.is_none:
         return
     lines = [f"stream {name!r} is not in the checkpoint" for name in change.added]
@@ -111,7 +112,7 @@ def grow(
         PlanError: if a new stream cannot be trained in this version.
     """
     change = compare_schemas(checkpoint.schema, schema)
-    _refuse_broken(change)
+    refuse_broken(change)
     model = assemble(resolve(schema), checkpoint.architecture, seed, checkpoint.allocation)
     weights = {
         name: _over(parameter.detach(), checkpoint.weights.get(name))
@@ -174,8 +175,12 @@ def _vocabulary_changes(before: Plan, after: Plan) -> Iterable[Fault]:
             )
 
 
-def _refuse_broken(change: SchemaChange) -> None:
+def refuse_broken(change: SchemaChange, mend: str = _MEND) -> None:
+    """Refuse a schema under which trained rows would mean something else.
+
+    Raises:
+        CheckpointError: naming each modality and field that differs, and the mend.
+    """
     if change.broken:
-        mend = "set these fields back, or declare the changed modality under a new name and use --extend"
         what = "would give trained rows another meaning"
         raise CheckpointError("the schema", what, mend=listed(mend, change.broken))

@@ -200,6 +200,12 @@ def load(path: Path | str, *, averaged: bool = False) -> Checkpoint:
     )
 
 
+def load_schema(path: Path | str) -> Schema:
+    """Read what the data of a checkpoint is, and nothing else; raises what `load` raises."""
+    directory = find_checkpoint(path)
+    return _read_schema(directory / SCHEMA, _read_config(directory / CONFIG))
+
+
 def load_training_state(path: Path | str) -> TrainingState:
     """Read what a run needs to go on from a checkpoint.
 

@@ -7,7 +7,7 @@ import attrs
 
 from fourm_codecs.base import StoredCodec
 from fourm_codecs.check import violations
-from fourm_codecs.laws import Calibrated
+from fourm_codecs.laws import Calibrated, Unmeasured
 from fourm_schema.errors import MissingExtraError
 from fourm_schema.modality import Modality
 
@@ -38,6 +38,12 @@ class CheckedCodec:
 
 def measure(codec: StoredCodec, chunks: Iterable[Sequence[object]], count: int) -> str:
     """Say what a learned codec keeps of the first `count` values; nothing to say of an exact one."""
+    if isinstance(codec.law, Unmeasured):
+        from fourm_codecs.tokenizers_4m.codec import TokenizerOf4M
+        from fourm_codecs.tokenizers_4m.measure import measured
+
+        first = list(islice(chain.from_iterable(chunks), count))
+        return measured(codec, first) if isinstance(codec, TokenizerOf4M) and first else ""
     if not isinstance(codec.law, Calibrated):
         return ""
     from fourm_codecs.fit_report import round_trip

@@ -7,7 +7,7 @@ from fourm_codecs.base import StoredCodec
 from fourm_codecs.build import build_codec
 from fourm_codecs.store import MANIFEST, load_codec
 from fourm_codecs.vocabulary import WordVocabulary
-from fourm_runtime.data.layout import word_vocabulary
+from fourm_runtime.data.layout import has_strings, word_vocabulary
 from fourm_schema.errors import CodecError
 from fourm_schema.resolve import resolve
 from fourm_schema.schema import Schema
@@ -36,7 +36,7 @@ def read_codecs(
     words = _vocabularies(schema, stored)
     for name in wanted:
         vocabulary = word_vocabulary(name, schema.modalities[name])
-        if name not in stored and vocabulary is not None and vocabulary not in words:
+        if name not in stored and has_strings(name, schema.modalities[name]) and vocabulary not in words:
             raise CodecError(
                 name,
                 f"its vocabulary {vocabulary!r} is not trained yet",

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from fourm_schema.schema import Schema
 
 
-IDS_SHOWN = 8
-
-
 def generate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, or of one checkpoint.")],
     to: Annotated[
@@ -248,6 +245,7 @@ def _show(schema: "Schema", made: "Sequence[Mapping[str, Generated]]") -> None:
     """Print texts as lines, vectors and sets as tables, images by their size."""
     import numpy as np
 
+    from fourm_runtime.pictures.ids import describe_ids
     from fourm_schema.modality import Set, Vector
 
     for number, sample in enumerate(made):
@@ -258,17 +256,19 @@ def _show(schema: "Schema", made: "Sequence[Mapping[str, Generated]]") -> None:
             if isinstance(one.value, str):
                 print(f"{title}: {one.value}  {sure}")
             elif entry.codec == "ids":
-                ids = np.asarray(one.value)
-                first = " ".join(map(str, ids.reshape(-1)[:IDS_SHOWN].tolist()))
-                more = " ..." if ids.size > IDS_SHOWN else ""
-                print(f"{title}: {'x'.join(map(str, ids.shape))} token ids: {first}{more}  {sure}")
+                print(f"{title}: {describe_ids(one.value)}  {sure}")
+            elif isinstance(entry, Vector) and len(one.tokens) != entry.dim * entry.steps:
+                print(f"{title}: vector of {entry.dim} numbers  {sure}")
             elif isinstance(entry, Vector):
-                names = entry.names or tuple(str(i) for i in range(entry.dim))
-                units = entry.units or ("",) * entry.dim
+                units = (entry.units or ("",) * entry.dim) * entry.steps
                 rows = [
                     (label, f"{number:.6g}", unit, f"{float(p):.2f}")
                     for label, number, unit, p in zip(
-                        names, np.asarray(one.value, np.float64), units, one.confidence, strict=True
+                        entry.labels,
+                        np.asarray(one.value, np.float64).reshape(-1),
+                        units,
+                        one.confidence,
+                        strict=True,
                     )
                 ]
                 show_table(title, ("name", "value", "unit", "confidence"), rows)

@@ -1,9 +1,12 @@
 """`fourm train`: a recipe, a schema and samples in; a run's directory out."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from fourm_schema.schema import Schema
 
 
 def train(
@@ -12,7 +15,17 @@ def train(
     schema: Annotated[
         Path | None,
         typer.Option(
-            "--schema", metavar="FILE", help="The YAML file of the modalities. Default: the dataset's own."
+            "--schema",
+            metavar="FILE",
+            help="The YAML file of the modalities. Default: that of --from, else the dataset's own.",
+        ),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="MODEL",
+            help="Begin with the weights of a checkpoint, run, released 4M model or OWNER/NAME of the hub.",
         ),
     ] = None,
     data: Annotated[
@@ -65,12 +78,15 @@ def train(
     Ctrl-C writes a checkpoint at the next step and ends. A run that ended, or was killed, goes on with
     --resume as if it had not been cut off. Processes on several machines: start it under `torchrun`.
 
+    With --from the run begins with trained weights: the recipe leaves `model` out, what the samples lack of
+    the model's modalities is absent, and those that --schema adds begin at random.
+
     Example:
         fourm train train.yaml --data digits.lance --codecs codecs/ --to runs/digits
     """
-    from fourm_runtime.cli.codec_folder import read_codecs
-    from fourm_runtime.data.dataset import Dataset
+    from fourm_runtime.cli.codec_folder import read_codecs, token_modalities
     from fourm_runtime.training.recipe import load_recipe
+    from fourm_runtime.training.starting_point import schema_of_run, schema_of_start
     from fourm_runtime.training.trainer import train as train_model
     from fourm_runtime.training.world import leave_world
     from fourm_schema.errors import TrainingError
@@ -82,13 +98,24 @@ def train(
         raise TrainingError(
             str(recipe), "names no dataset", mend="give --data, or write datasets: {x.lance: 1}"
         )
-    declared = load_schema(schema) if schema is not None else Dataset.open(samples).schema
-    stored = None if codecs is None and resume else read_codecs(declared, codecs)
+    declared = (
+        load_schema(schema)
+        if schema is not None
+        else schema_of_run(samples, to, start, resume=resume, extend=extend)
+    )
+    if start is not None and schema is None:
+        _tell_left_out(samples, declared)
+    stored = None
+    if codecs is not None or not (resume or start):
+        known = schema_of_start(start).modalities if start is not None else ()
+        added = [name for name in token_modalities(declared) if name not in known]
+        stored = read_codecs(declared, codecs, added)
     done = train_model(
         how,
         declared,
         samples,
         to,
+        start=start,
         codecs=stored,
         held_out=held_out,
         resume=resume,
@@ -104,3 +131,12 @@ def train(
     ended = "trained" if done.finished else "stopped; go on with --resume"
     loss = "" if done.last is None else f", loss {done.last.loss:.4f}"
     print(f"{done.checkpoint}: {done.step:,} of {how.total_steps:,} steps{loss}, {ended}")
+
+
+def _tell_left_out(samples: Path, declared: "Schema") -> None:
+    """Name what a dataset has and the model does not know."""
+    from fourm_runtime.data.dataset import Dataset
+
+    more = [name for name in Dataset.open(samples).schema.modalities if name not in declared.modalities]
+    if more:
+        print(f"{samples}: the model does not know {', '.join(more)}; --schema can add them")

@@ -30,6 +30,21 @@ class Nested:
     present: Bools
 
 
+@attrs.frozen(eq=False)
+class Ragged:
+    """Rows that hold a sequence of vectors each.
+
+    Attributes:
+        bounds: (N + 1,) row n has the vectors bounds[n] .. bounds[n + 1] - 1.
+        vectors: (V, C) numbers of all rows.
+        present: (N,) False where the row is null.
+    """
+
+    bounds: Int64
+    vectors: Numbers
+    present: Bools
+
+
 def one_array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     """A column as one array."""
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
@@ -82,6 +97,30 @@ def write_nested(rows: Nested) -> pa.Array:
     return pa.ListArray.from_arrays(
         pa.array(rows.views.astype(np.int32)), inner, mask=pa.array(~rows.present)
     )
+
+
+def read_ragged(column: pa.Array | pa.ChunkedArray) -> Ragged:
+    """Read a column of lists of vectors; a null row has none."""
+    array = one_array(column)
+    present = is_present(array)
+    starts = array.offsets.to_numpy().astype(np.int64)
+    # A null row may cover values all the same; it must not show them.
+    lengths = np.where(present, np.diff(starts), 0)
+    vectors, _ = read_fixed(array.values)
+    return Ragged(cumulated(lengths), vectors[np.repeat(starts[:-1], lengths) + ranks(lengths)], present)
+
+
+def write_ragged(rows: Ragged) -> pa.Array:
+    """A column of lists of vectors, null where not present."""
+    flat = pa.array(np.ascontiguousarray(rows.vectors).reshape(-1))
+    vectors = pa.FixedSizeListArray.from_arrays(flat, rows.vectors.shape[1])
+    bounds = pa.array(rows.bounds.astype(np.int32))
+    return pa.ListArray.from_arrays(bounds, vectors, mask=pa.array(~rows.present))
+
+
+def is_ragged(kind: pa.DataType) -> bool:
+    """Whether a column holds sequences of vectors."""
+    return bool(pa.types.is_list(kind) and pa.types.is_fixed_size_list(kind.value_type))
 
 
 def choose_views(rows: Nested, places: Int64, draws: NDArray[np.uint64]) -> tuple[Numbers, Int64]:

@@ -25,13 +25,13 @@ from fourm_runtime.data.encoding import (
 from fourm_runtime.data.filling import Filled, FillReport, fill_rows, fill_values, unfilled
 from fourm_runtime.data.layout import (
     entry_metadata,
+    has_strings,
     raw_bytes,
     raw_field,
     raw_type,
     read_schema,
     schema_metadata,
     table_schema,
-    word_vocabulary,
 )
 from fourm_runtime.data.records import texts_of
 from fourm_runtime.data.rows import Row
@@ -343,8 +343,8 @@ class Dataset:
             DataError: if it is no modality of this dataset with texts.
         """
         entry = self._schema.modalities.get(modality)
-        if entry is None or word_vocabulary(modality, entry) is None:
-            known = [name for name, other in self._schema.modalities.items() if word_vocabulary(name, other)]
+        if entry is None or not has_strings(modality, entry):
+            known = [name for name, other in self._schema.modalities.items() if has_strings(name, other)]
             raise DataError(modality, "is no text modality of this dataset", mend=nearest(modality, known))
         for batch in self._dataset.to_batches(columns=[modality], batch_size=_SCAN_ROWS, scan_in_order=True):
             for value in batch.column(0).to_pylist():

@@ -17,7 +17,16 @@ from fourm_codecs.base import StoredCodec, TokenBatch, id_dtype
 from fourm_codecs.store import codec_hash
 from fourm_runtime.data import store
 from fourm_runtime.data.chunks import nested_chunks
-from fourm_runtime.data.columns import Nested, cumulated, is_present, read_fixed, write_fixed, write_nested
+from fourm_runtime.data.columns import (
+    Nested,
+    cumulated,
+    is_present,
+    is_ragged,
+    read_fixed,
+    read_ragged,
+    write_fixed,
+    write_nested,
+)
 from fourm_runtime.data.layout import (
     ID,
     Stamp,
@@ -187,6 +196,10 @@ def raw_values(modality: Modality, column: pa.Array | pa.ChunkedArray) -> list[o
     """Raw values of a column as a user gave them: arrays in their shape, texts, records; None if absent."""
     if isinstance(modality, Set):
         return [None if text is None else json.loads(text) for text in column.to_pylist()]
+    if is_ragged(column.type):
+        rows = read_ragged(column)
+        sequences = np.split(rows.vectors, rows.bounds[1:-1]) if len(rows.present) else []
+        return [value if there else None for value, there in zip(sequences, rows.present, strict=True)]
     if not pa.types.is_fixed_size_list(column.type):
         return list(column.to_pylist())
     table, present = read_fixed(column)

@@ -56,7 +56,8 @@ class Stamp:
 
 
 def raw_shape(modality: Modality) -> tuple[int, ...]:
-    """Shape of one raw array value: (h, w), (h, w, channels) or (dim,); () for texts and sets.
+    """Shape of one raw array value: (h, w), (h, w, channels) or (dim,); () for texts and sets. Of a sequence
+    of vectors, that of each vector.
 
     Where ids are given as they are, a value is the grid or the row of them.
     """
@@ -66,7 +67,7 @@ def raw_shape(modality: Modality) -> tuple[int, ...]:
         size = (modality.height, modality.width)
         flat = isinstance(modality.cell, Categorical) or modality.channels == 1
         return size if flat else (*size, modality.channels)
-    return (modality.dim,) if isinstance(modality, Vector) else ()
+    return modality.shape if isinstance(modality, Vector) else ()
 
 
 def raw_dtype(modality: Image | Vector) -> np.dtype[np.generic]:
@@ -86,10 +87,16 @@ def raw_dtype(modality: Image | Vector) -> np.dtype[np.generic]:
 
 
 def raw_bytes(modality: Modality) -> int:
-    """Bytes of one stored image or vector; 0 for texts and sets, which are short."""
+    """Bytes of one stored image or vector, or of the longest sequence of them; 0 for texts and sets."""
     if not isinstance(modality, Image | Vector):
         return 0
-    return math.prod(raw_shape(modality)) * raw_dtype(modality).itemsize
+    longest = most_vectors(modality) or 1
+    return longest * math.prod(raw_shape(modality)) * raw_dtype(modality).itemsize
+
+
+def most_vectors(modality: Modality) -> int | None:
+    """Most vectors of a value that is a sequence of them; None of others."""
+    return modality.max_length if isinstance(modality, Vector) else None
 
 
 def _integer_type(low: int, high: int) -> np.dtype[np.generic]:
@@ -113,11 +120,12 @@ def has_whole_levels(cell: Continuous) -> bool:
 def raw_type(modality: Modality) -> pa.DataType:
     """Arrow type of a modality's raw column."""
     if isinstance(modality, Text):
-        return pa.list_(pa.string())
+        return pa.list_(pa.list_(pa.int32()) if modality.codec == "ids" else pa.string())
     if isinstance(modality, Set):
         return pa.string()
     numbers = math.prod(raw_shape(modality))
-    return pa.list_(pa.from_numpy_dtype(raw_dtype(modality)), numbers)
+    array = pa.list_(pa.from_numpy_dtype(raw_dtype(modality)), numbers)
+    return pa.list_(array) if most_vectors(modality) else array
 
 
 def token_type(stream: Stream) -> pa.DataType:
@@ -133,6 +141,11 @@ def word_vocabulary(name: str, modality: Modality) -> str | None:
     if isinstance(modality, Set) and modality.dialect is not None:
         return modality.dialect.vocabulary
     return text_vocabulary(name, modality) if isinstance(modality, Set) else None
+
+
+def has_strings(name: str, modality: Modality) -> bool:
+    """Whether values hold strings that are to be written in words; texts that are given as ids do not."""
+    return word_vocabulary(name, modality) is not None and modality.codec != "ids"
 
 
 def hash_of(schema: Schema, name: str) -> str:
@@ -178,15 +191,8 @@ def table_schema(schema: Schema) -> pa.Schema:
     """Columns of a fresh dataset: id, sample number, and one raw column per modality.
 
     Raises:
-        DataError: if a modality takes the name of one of the first two, or is a sequence of vectors.
+        DataError: if a modality takes the name of one of the first two.
     """
-    for name, entry in schema.modalities.items():
-        if isinstance(entry, Vector) and entry.max_length is not None:
-            raise DataError(
-                f"modalities.{name}.max_length",
-                "sequences of vectors cannot be stored yet",
-                mend="leave the modality out of the dataset's schema",
-            )
     for name in (ID, SAMPLE):
         if name in schema.modalities:
             raise DataError(

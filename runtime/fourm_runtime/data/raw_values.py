@@ -11,7 +11,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from fourm_runtime.data.layout import has_whole_levels, raw_dtype, raw_shape
+from fourm_runtime.data.layout import has_whole_levels, most_vectors, raw_dtype, raw_shape
+from fourm_runtime.data.raw_rows import check_id_rows, check_vectors
 from fourm_runtime.data.records import RecordCheck
 from fourm_schema.errors import DataError
 from fourm_schema.modality import (
@@ -26,8 +27,8 @@ from fourm_schema.modality import (
     Vector,
 )
 
-Stored: TypeAlias = NDArray[np.generic] | list[str] | str
-"""An array of the column's type, the alternatives of a text, or the JSON of a set."""
+Stored: TypeAlias = NDArray[np.generic] | list[str] | list[list[int]] | str
+"""An array of the column's type, the alternatives of a text (or of its ids), or the JSON of a set."""
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -43,15 +44,23 @@ def check_value(modality: Modality, value: object, where: str) -> Stored:
         where: the place, for messages.
 
     Returns:
-        an array of the stored type, the alternatives of a text, or the JSON of a set.
+        an array of the stored type, the alternatives of a text (or of its ids), or the JSON of a set.
 
     Raises:
         DataError: if the schema does not admit the value.
     """
     if isinstance(modality, Text):
-        return _check_text(modality, value, where)
+        given = modality.codec == "ids"
+        return check_id_rows(modality, value, where) if given else _check_text(modality, value, where)
     if isinstance(modality, Set):
         return RecordCheck(modality)(value, where)
+    longest = most_vectors(modality)
+    if longest is None:
+        return _check_array(modality, value, where)
+    return check_vectors(value, longest, partial(_check_array, modality), where)
+
+
+def _check_array(modality: Image | Vector, value: object, where: str) -> NDArray[np.generic]:
     array = _read_array(modality, value, where)
     if modality.codec == "ids":
         return _check_ids(modality, array, where)
@@ -193,7 +202,9 @@ def _bound(
     if not clips and outside.any():
         place = tuple(int(axis) for axis in np.argwhere(outside)[0])
         lows, highs = (np.broadcast_to(end, numbers.shape)[place] for end in (low, high))
-        name = f"{where}.{names[place[0]]}" if names else f"{where} at {list(place)}"
+        name = f"{where} at {list(place)}"
+        if names:
+            name = f"{where}.{names[place[-1]]}" + (f" at {list(place[:-1])}" if place[:-1] else "")
         raise DataError(
             name,
             f"values lie in [{_show(lows)}, {_show(highs)}]",

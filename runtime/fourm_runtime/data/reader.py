@@ -19,16 +19,19 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from fourm_codecs.dense import DenseView
-from fourm_runtime.batch import Batch, Bools, Column, Dense, Grid, Int64, Ints, Sequences
+from fourm_runtime.batch import Batch, Bools, Column, Dense, DenseSequences, Grid, Int64, Ints, Sequences
 from fourm_runtime.data.chunks import join, take_chunks
 from fourm_runtime.data.columns import (
     Nested,
     Numbers,
+    Ragged,
     choose_views,
     cumulated,
+    is_ragged,
     ranks,
     read_fixed,
     read_nested,
+    read_ragged,
 )
 from fourm_runtime.data.dataset import Dataset
 from fourm_runtime.data.encoding import StreamStatus, status_of
@@ -60,7 +63,7 @@ class _Block:
     """The columns of a block of consecutive rows, and the numbers of its samples."""
 
     samples: Int64
-    columns: dict[str, _Fixed | Nested]
+    columns: dict[str, _Fixed | Nested | Ragged]
 
 
 class Reader:
@@ -163,14 +166,16 @@ class Reader:
                 turns = None if word is None else keyed(draws, word)
                 columns[stream.name] = _gather_chunks(parts, stream.column, turns, len(wanted))
                 continue
+            if stream.layout == "sequence" and stream.is_dense:
+                found = wide.get(stream.column) or _gather_ragged(parts, stream.column, len(wanted))
+                assert isinstance(found, Ragged), "sequences of vectors lie in ragged rows"
+                columns[stream.name] = self._vectors(stream, found)
+                continue
             if stream.layout == "sequence":
                 columns[stream.name] = _gather_nested(parts, stream.column, draws, len(wanted))
                 continue
-            fixed = (
-                wide[stream.column]
-                if stream.column in wide
-                else _gather_fixed(parts, stream.column, len(wanted))
-            )
+            fixed = wide.get(stream.column) or _gather_fixed(parts, stream.column, len(wanted))
+            assert isinstance(fixed, _Fixed), "grids and dense values lie in fixed-size rows"
             columns[stream.name] = (
                 self._dense(stream, fixed) if stream.is_dense else Grid(_ids(fixed.table), fixed.present)
             )
@@ -194,11 +199,12 @@ class Reader:
         # Patches are cut while the numbers are still small, since moving bytes is what takes the time.
         view = self._views[stream.name]
         tokens = view.patches(fixed.table.reshape(-1, *view.shape))
-        repeats = view.token_dim // len(view.centre)
-        values = np.subtract(tokens, np.tile(np.asarray(view.centre, np.float32), repeats), dtype=np.float32)
-        values /= np.tile(np.asarray(view.scale, np.float32), repeats)
+        values = _scaled(view, tokens)
         values[~fixed.present] = 0.0
         return Dense(values, fixed.present)
+
+    def _vectors(self, stream: Stream, rows: Ragged) -> DenseSequences:
+        return DenseSequences(_scaled(self._views[stream.name], rows.vectors), rows.bounds, rows.present)
 
     def _blocks(self, numbers: list[int]) -> list[_Block]:
         with self._lock:
@@ -220,12 +226,12 @@ class Reader:
         samples = table[SAMPLE].to_numpy()
         return _Block(samples, {name: _read_column(table[name]) for name in self._narrow})
 
-    def _take_wide(self, rows: Int64) -> dict[str, _Fixed]:
+    def _take_wide(self, rows: Int64) -> dict[str, _Fixed | Nested | Ragged]:
         """Columns whose single rows are large enough to be read alone."""
         if not self._wide:
             return {}
         table = self._take(rows, self._wide)
-        return {name: _Fixed(*read_fixed(table[name])) for name in self._wide}
+        return {name: _read_column(table[name]) for name in self._wide}
 
     def _take(self, rows: Int64, columns: list[str]) -> pa.Table:
         try:
@@ -270,10 +276,18 @@ def _has_random_order(modality: Modality) -> bool:
     return isinstance(modality, Set) and modality.order == "random"
 
 
-def _read_column(column: pa.ChunkedArray) -> _Fixed | Nested:
+def _scaled(view: DenseView, tokens: Numbers) -> NDArray[np.float32]:
+    """Bring stored numbers to the scale of the network, (..., C)."""
+    repeats = view.token_dim // len(view.centre)
+    values = np.subtract(tokens, np.tile(np.asarray(view.centre, np.float32), repeats), dtype=np.float32)
+    values /= np.tile(np.asarray(view.scale, np.float32), repeats)
+    return values
+
+
+def _read_column(column: pa.ChunkedArray) -> _Fixed | Nested | Ragged:
     if pa.types.is_fixed_size_list(column.type):
         return _Fixed(*read_fixed(column))
-    return read_nested(column)
+    return read_ragged(column) if is_ragged(column.type) else read_nested(column)
 
 
 Parts = Sequence[tuple[Int64, Int64, _Block]]
@@ -288,6 +302,25 @@ def _gather_fixed(parts: Parts, name: str, rows: int) -> _Fixed:
         table[member] = column.table[place]
         present[member] = column.present[place]
     return _Fixed(table, present)
+
+
+def _gather_ragged(parts: Parts, name: str, rows: int) -> Ragged:
+    columns = []
+    lengths, present = np.zeros(rows, np.int64), np.zeros(rows, bool)
+    for member, place, block in parts:
+        column = block.columns[name]
+        assert isinstance(column, Ragged), "sequences of vectors lie in ragged rows"
+        lengths[member] = (column.bounds[1:] - column.bounds[:-1])[place]
+        present[member] = column.present[place]
+        columns.append(column)
+    bounds = cumulated(lengths)
+    vectors = np.zeros((int(bounds[-1]), columns[0].vectors.shape[1]), columns[0].vectors.dtype)
+    for (member, place, _), column in zip(parts, columns, strict=True):
+        sizes = lengths[member]
+        vectors[np.repeat(bounds[member], sizes) + ranks(sizes)] = column.vectors[
+            np.repeat(column.bounds[place], sizes) + ranks(sizes)
+        ]
+    return Ragged(bounds, vectors, present)
 
 
 def _gather_nested(parts: Parts, name: str, draws: NDArray[np.uint64], rows: int) -> Sequences:

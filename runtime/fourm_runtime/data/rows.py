@@ -11,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from fourm_runtime.data.columns import write_fixed
+from fourm_runtime.data.columns import Ragged, cumulated, is_ragged, write_fixed, write_ragged
 from fourm_runtime.data.layout import ID, raw_bytes, raw_type, table_schema
 from fourm_runtime.data.raw_values import Stored, checker_of
 from fourm_runtime.derive.registry import computations
@@ -185,6 +185,13 @@ class Checker:
 
 def column_of(values: Sequence[Stored | None], kind: pa.DataType) -> pa.Array:
     """Lay checked values of one modality end to end; None becomes null."""
+    if is_ragged(kind):
+        numbers = kind.value_type
+        there = [np.asarray(value) for value in values if value is not None]
+        none = np.zeros((0, numbers.list_size), numbers.value_type.to_pandas_dtype())
+        lengths = np.array([0 if value is None else len(value) for value in values], np.int64)
+        given = np.array([value is not None for value in values], bool)
+        return write_ragged(Ragged(cumulated(lengths), np.concatenate([none, *there]), given))
     if not pa.types.is_fixed_size_list(kind):
         return pa.array(values, kind)
     table = np.zeros((len(values), kind.list_size), kind.value_type.to_pandas_dtype())

@@ -15,6 +15,7 @@ from fourm_codecs.dense import DenseView
 from fourm_codecs.set_part import DrawnCodec, SetPart, read_part
 from fourm_codecs.sets import SetCodec
 from fourm_codecs.sets_4m import RecordTextCodec
+from fourm_codecs.tokenizers_4m.codec import KEEP_IDS, TokenizerOf4M
 from fourm_codecs.wordpiece import WordPieceCodec
 from fourm_runtime.batch import Float32, Int32
 from fourm_runtime.generation.combine import Produced
@@ -77,6 +78,8 @@ class Values:
         """
         faults: list[Fault] = []
         jobs = []
+        for name, codec in self._undecodable(plans).items():
+            faults.append(Fault(f"targets.{name}", codec.why_not_decoded, mend=KEEP_IDS))
         for plan, request in zip(plans, requests, strict=True):
             shows: dict[str, Tokens] = {}
             prefixes: dict[str, Int32 | SetPart] = {}
@@ -95,6 +98,15 @@ class Values:
         if faults:
             raise RequestFaults(faults)
         return jobs
+
+    def _undecodable(self, plans: Sequence[GenerationPlan]) -> dict[str, TokenizerOf4M]:
+        """Targets whose ids could not be made values of: told before anything is computed."""
+        found = {}
+        for stream in [self.plan.stream(target.stream) for plan in plans for target in plan.targets]:
+            codec = self.codecs[stream.modality]
+            if isinstance(codec, TokenizerOf4M) and not codec.can_decode:
+                found[stream.modality] = codec
+        return found
 
     def shown(self, samples: Sequence[Mapping[str, object]]) -> list[dict[str, Tokens]]:
         """Encode what samples show: stream name -> tokens. None counts as not given.
@@ -165,7 +177,10 @@ class Values:
             stream = self.plan.stream(name)
             codec = self.codecs[stream.modality]
             values = codec.decode(TokenBatch.of(tokens.parts, codec.vocab_size))
-            if stream.kind != "text":
+            if isinstance(codec, TokenizerOf4M):
+                # The checks of `encode` without its network, which takes as long as decoding did.
+                codec.units.numbers(values)
+            elif stream.kind != "text":
                 codec.encode(values)
             found[stream.modality] = Generated(_joined(values), tokens.ids, tokens.confidence)
         return found

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fourm_runtime import oracle
-from fourm_runtime.batch import Masked, Selection
+from fourm_runtime.batch import DenseSequences, Float32, Masked, Selection
 from fourm_runtime.lawbook.masked_plan import TINY, MaskedPlan, can_be_masked
 from fourm_runtime.packing import pack
 from fourm_schema.lawbook.article import Article, Draw, article, require
@@ -66,7 +66,7 @@ def samples_do_not_see_each_other(subject: MaskedPlan, draw: Draw) -> None:
         1,
         {name: _of(selection, sample) for name, selection in masked.inputs.items()},
         {name: _of(selection, sample) for name, selection in masked.targets.items()},
-        {name: values[sample : sample + 1] for name, values in masked.dense.items()},
+        {name: _dense_of(values, sample) for name, values in masked.dense.items()},
     )
     kept = {name: logits for name, logits in own.items() if len(logits)}
     assume(kept)
@@ -148,3 +148,12 @@ def _of(selection: Selection, sample: int) -> Selection:
         selection.ids[own],
         None if selection.previous is None else selection.previous[own],
     )
+
+
+def _dense_of(values: Float32 | DenseSequences, sample: int) -> Float32 | DenseSequences:
+    """The numbers of one sample."""
+    if isinstance(values, DenseSequences):
+        first, last = (int(bound) for bound in values.offsets[sample : sample + 2])
+        bounds = np.array([0, last - first], np.int64)
+        return DenseSequences(values.values[first:last], bounds, values.present[sample : sample + 1])
+    return values[sample : sample + 1]

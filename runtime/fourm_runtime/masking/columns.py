@@ -4,7 +4,18 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from fourm_runtime.batch import Batch, Bools, Dense, Float32, Grid, Int32, Int64, Selection, Sequences
+from fourm_runtime.batch import (
+    Batch,
+    Bools,
+    Dense,
+    DenseSequences,
+    Float32,
+    Grid,
+    Int32,
+    Int64,
+    Selection,
+    Sequences,
+)
 from fourm_schema.errors import DataError
 from fourm_schema.plan import Stream
 
@@ -22,8 +33,9 @@ def extent(batch: Batch, stream: Stream) -> tuple[Bools, Int64]:
     if column is None:
         return np.zeros(batch.size, np.bool_), np.zeros(batch.size, np.int64)
     match column:
-        case Sequences():
-            kind, sizes = "sequences", np.diff(column.offsets).astype(np.int64)
+        case Sequences() | DenseSequences():
+            kind = "sequences" if isinstance(column, Sequences) else "dense sequences"
+            sizes = np.diff(column.offsets).astype(np.int64)
             longest = int(sizes.max(initial=0))
             if longest > stream.length:
                 rule = f"has at most {stream.length} tokens per sample"
@@ -32,12 +44,15 @@ def extent(batch: Batch, stream: Stream) -> tuple[Bools, Int64]:
             kind, sizes = "grid", np.full(len(column.present), column.ids.shape[1])
         case Dense():
             kind, sizes = "dense", np.full(len(column.present), column.values.shape[1])
-    wanted = "sequences" if stream.layout == "sequence" else "dense" if stream.is_dense else "grid"
+    if stream.layout == "sequence":
+        wanted = "dense sequences" if stream.is_dense else "sequences"
+    else:
+        wanted = "dense" if stream.is_dense else "grid"
     if kind != wanted:
         raise DataError(stream.name, f"must be a column of kind {wanted!r}", repr(kind), _encode(stream))
     if len(sizes) != batch.size:
         raise DataError(stream.name, f"must have {batch.size} samples, as the batch has", str(len(sizes)))
-    if wanted != "sequences" and len(sizes) and sizes[0] != stream.length:
+    if stream.layout == "grid" and len(sizes) and sizes[0] != stream.length:
         raise DataError(
             stream.name, f"has {stream.length} tokens per sample", str(int(sizes[0])), _encode(stream)
         )
@@ -63,7 +78,8 @@ def gather(
         sample: (R,) which sample.
 
     Returns:
-        (sum of lengths,) ids, (R + 1,) offsets, and (C,) lengths of chunks, None where each is one id.
+        (sum of lengths,) ids, (R + 1,) offsets, and (C,) lengths of chunks, None where each is one id. A
+        vector of a sequence has its place as its id.
     """
     parts: list[Int32] = [np.empty(0, np.int32)]
     lengths: list[Int64] = [np.empty(0, np.int64)]
@@ -71,13 +87,17 @@ def gather(
     whole = True
     for index in np.unique(member):
         column = batch.columns[names[int(index)]]
-        assert isinstance(column, Sequences), "extent() has checked the kind"
+        assert isinstance(column, Sequences | DenseSequences), "extent() has checked the kind"
         chosen = sample[member == index]
         starts, sizes = column.offsets[chosen], np.diff(column.offsets)[chosen]
         ends = np.cumsum(sizes)
         within = np.arange(int(ends[-1])) - np.repeat(ends - sizes, sizes)
-        parts.append(column.ids[np.repeat(starts, sizes) + within].astype(np.int32))
         lengths.append(sizes)
+        if isinstance(column, DenseSequences):
+            parts.append(within.astype(np.int32))
+            chunks.append(np.ones(int(ends[-1]), np.int64))
+            continue
+        parts.append(column.ids[np.repeat(starts, sizes) + within].astype(np.int32))
         chunks.append(_chunks(column, starts, starts + sizes, int(ends[-1])))
         whole &= column.chunk_lengths is None
     offsets = np.concatenate(([0], np.cumsum(np.concatenate(lengths))))
@@ -96,10 +116,16 @@ def _chunks(column: Sequences, starts: Int64, ends: Int64, total: int) -> Int64:
     return lengths
 
 
-def dense_values(batch: Batch, shown: Iterable[str]) -> dict[str, Float32]:
+def dense_values(batch: Batch, shown: Iterable[str]) -> dict[str, Float32 | DenseSequences]:
     """Take the numbers of the dense streams among those that are shown."""
-    columns = {name: batch.columns[name] for name in shown}
-    return {name: column.values for name, column in columns.items() if isinstance(column, Dense)}
+    found: dict[str, Float32 | DenseSequences] = {}
+    for name in shown:
+        column = batch.columns[name]
+        if isinstance(column, Dense):
+            found[name] = column.values
+        elif isinstance(column, DenseSequences):
+            found[name] = column
+    return found
 
 
 def _encode(stream: Stream) -> str:

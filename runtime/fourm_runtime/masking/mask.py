@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from fourm_runtime.batch import Batch, Int64, Masked, Selection
+from fourm_runtime.batch import HIDDEN_RUN, Batch, Int32, Int64, Masked, Selection
 from fourm_runtime.masking.budgets import Budgets, Odds, draw_budgets
 from fourm_runtime.masking.columns import dense_values, extent, gather, select_cells
 from fourm_runtime.masking.draws import Float64, derive, name_word, sample_keys, uniforms
@@ -25,6 +25,7 @@ from fourm_runtime.mixer import UInt64
 from fourm_schema.errors import PlanError
 from fourm_schema.plan import Plan, Stream
 
+_NO_PLACES = -(2**30)
 _KEEP_CODES: dict[Keep, int] = {"random": 0, "all": 1, "binary": 2}
 
 
@@ -150,7 +151,7 @@ class Masker:
                 side[self._streams[index].name] = Selection(
                     sample[selection.samples[part]].astype(np.int32),
                     selection.positions[part],
-                    selection.ids[part],
+                    _ids(self._streams[index], selection.ids[part]),
                     None if selection.previous is None else selection.previous[part],
                 )
 
@@ -207,9 +208,17 @@ def _keep_codes(plan: Plan, component: Component) -> list[int]:
     return [_KEEP_CODES[component.keep.get(stream.name, "random")] for stream in plan.streams]
 
 
+def _ids(stream: Stream, ids: Int32) -> Int32:
+    """Ids as a selection has them: of a sequence of vectors, every hidden run is shown alike."""
+    return np.maximum(ids, np.int32(HIDDEN_RUN)) if stream.is_dense else ids
+
+
 def _sentinels(plan: Plan, stream: Stream) -> tuple[int, int]:
     if stream.layout == "grid":
         return 0, 0
+    if stream.is_dense:
+        # Vectors have no ids that stand for runs: below 0 none can be taken for the place of a vector.
+        return _NO_PLACES, stream.length + LEAST_SENTINELS
     special = plan.special(stream)
     if special.sentinel_count < LEAST_SENTINELS:
         raise PlanError(

@@ -9,7 +9,17 @@ from collections.abc import Mapping, Sequence
 import attrs
 import numpy as np
 
-from fourm_runtime.batch import Batch, Bools, Column, Int32, Masked, Selection, Sequences
+from fourm_runtime.batch import (
+    HIDDEN_RUN,
+    Batch,
+    Bools,
+    Column,
+    DenseSequences,
+    Int32,
+    Masked,
+    Selection,
+    Sequences,
+)
 from fourm_runtime.masking.budgets import Budgets
 from fourm_runtime.masking.mask import Masker
 from fourm_runtime.masking.spans import target_sequence
@@ -118,14 +128,20 @@ def _stream_draw(
     column = batch.columns.get(stream.name)
     present = column is not None and bool(column.present[sample])
     length = stream.length if present else 0
-    if isinstance(column, Sequences):
+    if isinstance(column, Sequences | DenseSequences):
         length = int(np.diff(column.offsets)[sample])
     shown, wanted = masked.inputs.get(stream.name), masked.targets.get(stream.name)
     index = masker.plan.index(stream.name)
     visible, predicted = np.zeros(length, np.bool_), np.zeros(length, np.bool_)
     sentinels: tuple[tuple[int, int], ...] = ()
     inputs, outputs = _of(stream, shown, sample), _of(stream, wanted, sample)
-    if stream.layout == "sequence":
+    if stream.is_dense and stream.layout == "sequence":
+        # Hidden runs have no numbers of their own: the first that is shown is the first there is.
+        runs = inputs == HIDDEN_RUN
+        visible[inputs[~runs]] = True
+        inputs = np.where(runs, np.cumsum(runs, dtype=np.int32), inputs + _MARK)
+        sentinels = _sentinels(inputs, np.zeros(0, np.int32), 0, length)
+    elif stream.layout == "sequence":
         first = masker.plan.special(stream).first_sentinel
         targets = np.zeros(0, np.int32) if wanted is None else target_sequence(wanted, sample)
         visible[inputs[inputs >= _MARK] - _MARK] = True

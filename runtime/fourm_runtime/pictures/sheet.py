@@ -1,6 +1,6 @@
 """A sheet of samples: every modality of a few rows of a dataset, drawn by its type."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 
 from fourm_runtime.data.dataset import Dataset
 from fourm_runtime.data.samples import Sample
@@ -68,13 +68,17 @@ def sample_record(sample: Sample) -> dict[str, object]:
 
 def _counted(plan: Plan, sample: Sample, modality: str) -> str:
     """How many tokens stand for a value, stream by stream; empty where the value is absent."""
-    if sample.values[modality] is None:
+    value = sample.values[modality]
+    if value is None:
         return ""
     said = []
     for stream in plan.of_modality(modality):
         counts = sample.tokens.get(stream.name)
         if stream.is_dense:
-            said.append(f"{stream.name}: {_tokens((stream.length,))}")
+            counted = (
+                len(value) if stream.layout == "sequence" and isinstance(value, Sized) else stream.length
+            )
+            said.append(f"{stream.name}: {_tokens((counted,))}")
         elif counts is None:
             said.append(f"{stream.name}: not encoded")
         else:

@@ -4,11 +4,13 @@ image    its cells as a picture (see `images`)
 vector   a bar for each number (see `vectors`)
 set      boxes and points on a picture, records as a table (see `sets`)
 text     itself
+ids      their shape and the first of them, where a value is given as token ids
 None     absent
 """
 
 from collections.abc import Mapping
 
+from fourm_runtime.pictures.ids import describe_ids, views_of
 from fourm_runtime.pictures.images import draw_image, picture_of
 from fourm_runtime.pictures.page import Block, Png, Stack, Text
 from fourm_runtime.pictures.sets import draw_set
@@ -37,6 +39,9 @@ def draw_value(entry: Modality, value: object, name: str = "", backdrop: Png | N
     """
     if value is None:
         return Text("absent", "muted")
+    if entry.codec == "ids":
+        given = [value] if isinstance(entry, Image | Vector) else views_of(value)
+        return Stack([Text(describe_ids(ids), "muted") for ids in given])
     if isinstance(entry, Image):
         return draw_image(entry, value, name)
     if isinstance(entry, Vector):
@@ -62,7 +67,10 @@ def backdrop_of(schema: Schema, row: Mapping[str, object]) -> Png | None:
     candidates = [
         (entry.channels == 3, entry.cell_count, name, entry)
         for name, entry in schema.modalities.items()
-        if isinstance(entry, Image) and isinstance(entry.cell, Continuous) and row.get(name) is not None
+        if isinstance(entry, Image)
+        and isinstance(entry.cell, Continuous)
+        and row.get(name) is not None
+        and entry.codec != "ids"
     ]
     if not candidates:
         return None

@@ -5,7 +5,8 @@ from numpy.typing import NDArray
 
 from fourm_codecs.values import read_stack, show
 from fourm_runtime.pictures.curves import bar_chart, range_bar
-from fourm_runtime.pictures.page import Block, Cell, Figure, Table
+from fourm_runtime.pictures.page import Block, Cell, Figure, Table, Text
+from fourm_schema.errors import CodecError
 from fourm_schema.modality import Vector
 
 MOST_BARS = 24
@@ -13,20 +14,22 @@ MOST_BARS = 24
 
 
 def draw_vector(entry: Vector, value: object, name: str) -> Block:
-    """A vector as bars with names and ranges.
+    """A vector as bars with names and ranges; of a sequence of vectors the largest number of each.
 
     Raises:
         CodecError: if the value has not as many numbers as the entry says.
     """
-    numbers: NDArray[np.float64] = np.nan_to_num(read_stack([value], name or "vector", (entry.dim,))[0])
-    if entry.dim > MOST_BARS:
+    if entry.max_length is not None:
+        return _draw_sequence(entry, value, name)
+    stack = read_stack([value], name or "vector", entry.shape)
+    numbers: NDArray[np.float64] = np.nan_to_num(stack).reshape(-1)
+    if len(numbers) > MOST_BARS:
         low, high = (show(float(f"{end:.4g}")) for end in (numbers.min(), numbers.max()))
-        chart = bar_chart(numbers.tolist(), f"{name or 'vector'}: {entry.dim} numbers", x_label="number")
-        return Figure(chart, f"{entry.dim:,} numbers from {low} to {high}")
-    names = entry.names or tuple(map(str, range(entry.dim)))
-    units = entry.units or ("",) * entry.dim
-    ranges = entry.range_of_each
-    ends = ranges or (_ends(numbers),) * entry.dim
+        chart = bar_chart(numbers.tolist(), f"{name or 'vector'}: {len(numbers)} numbers", x_label="number")
+        return Figure(chart, f"{len(numbers):,} numbers from {low} to {high}")
+    names, ranges = entry.labels, entry.range_of_each
+    units = (entry.units or ("",) * entry.dim) * entry.steps
+    ends = (ranges or (_ends(numbers),) * entry.dim) * entry.steps
     rows: list[list[Cell]] = [
         [
             f"{names[k]} ({units[k]})" if units[k] else names[k],
@@ -36,6 +39,21 @@ def draw_vector(entry: Vector, value: object, name: str) -> Block:
         for k, number in enumerate(numbers.tolist())
     ]
     return Table((), rows, row_headings=True)
+
+
+def _draw_sequence(entry: Vector, value: object, name: str) -> Block:
+    where = name or "vectors"
+    if not isinstance(value, list | tuple | np.ndarray):
+        raise CodecError(
+            where, f"a value is a sequence of vectors of {entry.dim} numbers", got=type(value).__name__
+        )
+    vectors: NDArray[np.float64] = np.nan_to_num(read_stack(value, where, (entry.dim,)))
+    said = f"{len(vectors)} vectors of {entry.dim:,} numbers"
+    if not len(vectors):
+        return Text(said, "muted")
+    largest = np.abs(vectors).max(axis=1).tolist()
+    chart = bar_chart(largest, f"{where}: {said}", x_label="vector")
+    return Figure(chart, f"{said}; bars: the largest number of each, without its sign")
 
 
 def _ends(numbers: NDArray[np.float64]) -> tuple[float, float]:

@@ -17,6 +17,7 @@ from fourm_codecs.tokenizer_file import TokenizerFile, read_tokenizer
 from fourm_runtime.assemble import STORED_POSITIONS, empty_model, stored_tensors
 from fourm_runtime.checkpoints.files import TensorFile, listed
 from fourm_runtime.checkpoints.store import Checkpoint, Origin
+from fourm_runtime.released.attaching import with_tokenizers
 from fourm_runtime.released.config import Config4M, read_config
 from fourm_runtime.released.file import DTYPES, ReleasedFile, open_released
 from fourm_runtime.released.modalities import SEQUENCE_POSITIONS, Found, domain_of
@@ -40,6 +41,7 @@ _FROM_ELSEWHERE = "convert or restore the file; a model with other code is none 
 def import_4m(
     path: Path | str,
     text_tokenizer: Path | str | None = None,
+    tokenizers: Mapping[str, Path | str] | None = None,
     *,
     progress: Callable[[Iterable[Place]], Iterable[Place]] = iter,
 ) -> Checkpoint:
@@ -50,6 +52,7 @@ def import_4m(
         text_tokenizer: the tokenizer file that the model was trained with; with it, boxes, metadata, poses,
             palettes and instances are records. Without it, these and texts are given and come back as token
             ids.
+        tokenizers: of images and vectors, by 4M name; without its own, each is given and comes back as ids.
         progress: passes the tensors on as they are read, e.g. to count them.
 
     Returns:
@@ -58,17 +61,10 @@ def import_4m(
     Raises:
         CheckpointError: if the file is none, or its tensors are not those its configuration asks for; every
             tensor that disagrees is named.
-        CodecError: if the tokenizer is none, or not the model's.
+        CodecError: if a tokenizer is none, or not the model's.
     """
-    file = open_released(path)
-    where = str(file.path)
-    config = read_config(file.config, where)
-    found = [_found(domain, config, file) for domain in config.domains]
-    tokenizer = None if text_tokenizer is None else read_tokenizer(text_tokenizer)
-    sentinels = SENTINELS
-    if tokenizer is not None:
-        sentinels = _check_tokenizer(tokenizer, str(text_tokenizer), found)
-    schema = schema_of(found, sentinels, "ids" if tokenizer is None else "tokenizer", where)
+    file, config, schema, tokenizer = _describe(path, text_tokenizer)
+    schema, codecs = with_tokenizers(schema, tokenizers or {})
     plan = resolve(schema)
     allocation = allocate(plan)
     shape = config.architecture
@@ -88,8 +84,37 @@ def import_4m(
         _fill(weights, progress(expected), file, opened)
     dtypes = {name: dtype for name, dtype in file.dtypes.items() if dtype != "F32"}
     origin = Origin(FORMAT, file.metadata, file.config_text, dtypes)
-    codecs = {} if tokenizer is None else _text_codecs(schema, tokenizer)
+    codecs |= {} if tokenizer is None else _text_codecs(schema, tokenizer)
     return Checkpoint(schema, plan, allocation, shape, weights, codecs, origin)
+
+
+def schema_of_4m(path: Path | str) -> Schema:
+    """Read what the data of a released model is, from the headers of its file alone; texts are ids.
+
+    Raises:
+        CheckpointError: as `import_4m`.
+    """
+    return _describe(path, None)[2]
+
+
+def _describe(
+    path: Path | str, text_tokenizer: Path | str | None
+) -> tuple[ReleasedFile, Config4M, Schema, bytes | None]:
+    """What a file says of itself before a tensor is read, and its tokenizer."""
+    file = open_released(path)
+    where = str(file.path)
+    config = read_config(file.config, where)
+    found = [_found(domain, config, file) for domain in config.domains]
+    tokenizer = None if text_tokenizer is None else read_tokenizer(text_tokenizer)
+    sentinels = SENTINELS
+    if tokenizer is not None:
+        sentinels = _check_tokenizer(tokenizer, str(text_tokenizer), found)
+    return (
+        file,
+        config,
+        schema_of(found, sentinels, "ids" if tokenizer is None else "tokenizer", where),
+        tokenizer,
+    )
 
 
 def _found(domain: str, config: Config4M, file: ReleasedFile) -> Found:

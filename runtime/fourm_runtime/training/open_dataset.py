@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from fourm_codecs.dense import DenseView
 from fourm_runtime.checkpoints.state import DatasetMark
 from fourm_runtime.checkpoints.store import Checkpoint
 from fourm_runtime.data.dataset import Dataset
@@ -42,4 +43,27 @@ def open_dataset(
                     f"{stream.name} was encoded by another codec than the model's: {status.why}",
                     mend="encode it again with the model's codec (fourm data encode --replace)",
                 )
+    _require_same_scale(opened, model)
     return opened
+
+
+def _require_same_scale(dataset: Dataset, model: Checkpoint) -> None:
+    """Refuse numbers that would reach the model on another scale than those it was trained on."""
+    for stream in dataset.plan.streams:
+        if not stream.is_dense or stream.name not in model.plan.names:
+            continue
+        entries = dataset.schema.modalities[stream.modality], model.schema.modalities[stream.modality]
+        theirs, ours = (DenseView.from_entry(stream.modality, entry) for entry in entries)
+        if theirs.shape == ours.shape and (theirs.centre, theirs.scale) != (ours.centre, ours.scale):
+            raise DataError(
+                f"{dataset.path} column {stream.column}",
+                f"{stream.name} is brought to another scale than the model's (its range, mean or std differ)",
+                got=f"{_scale(theirs)} instead of {_scale(ours)}",
+                mend="give the dataset the model's entry: fourm data add-modality with a schema that has it",
+            )
+
+
+def _scale(view: DenseView) -> str:
+    pairs = dict.fromkeys(zip(view.centre, view.scale, strict=True))
+    shown = ", ".join(f"(value - {centre:.6g}) / {scale:.6g}" for centre, scale in list(pairs)[:3])
+    return shown + (", ..." if len(pairs) > 3 else "")

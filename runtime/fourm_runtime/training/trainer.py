@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fourm_codecs.base import StoredCodec
-from fourm_codecs.build import build_codec
 from fourm_runtime.assemble import assemble
 from fourm_runtime.checkpoints.files import listed
 from fourm_runtime.checkpoints.grow import grow, grow_state, require_same_schema
@@ -24,9 +23,9 @@ from fourm_runtime.training.loop import HeldOut, Samples, Start, TrainedRun, run
 from fourm_runtime.training.metrics import METRICS
 from fourm_runtime.training.processes import run_in_processes
 from fourm_runtime.training.recipe import Recipe, differences
+from fourm_runtime.training.starting_point import begin_at, complete_codecs, differing, schema_of_run
 from fourm_runtime.training.world import join_world
 from fourm_schema.errors import TrainingError
-from fourm_schema.plan import Plan
 from fourm_schema.resolve import resolve
 from fourm_schema.schema import Schema
 
@@ -36,10 +35,11 @@ if TYPE_CHECKING:
 
 def train(
     recipe: Recipe,
-    schema: Schema,
+    schema: Schema | None,
     dataset: "Dataset | Path | str",
     out_dir: Path | str,
     *,
+    start: Path | str | None = None,
     codecs: Mapping[str, StoredCodec] | None = None,
     held_out: "Dataset | Path | str | None" = None,
     resume: bool = False,
@@ -56,9 +56,11 @@ def train(
 
     Args:
         recipe: how to train.
-        schema: what the data is.
-        dataset: the samples, token columns filled.
+        schema: what the data is; None takes that of `start`, of the run that goes on, or of the dataset.
+        dataset: the samples, token columns filled. Modalities of the schema that it lacks are absent.
         out_dir: the run's directory.
+        start: the model whose weights the run begins with: a checkpoint, a run, a released 4M model, or
+            OWNER/NAME of the hub. A schema with other modalities grows it. None begins at random.
         codecs: modality -> codec, stored in every checkpoint; those that follow from the schema alone may
             be left out, those of texts may not.
         held_out: samples to evaluate on, each `recipe.evaluate_every` steps and at the end.
@@ -85,24 +87,25 @@ def train(
             raise TrainingError("processes", "must be 1 or more", got=str(processes))
         paths = [None if data is None else _path(data) for data in (dataset, held_out)]
         work = partial(
-            train, recipe, schema, paths[0] or "", out_dir, codecs=codecs, held_out=paths[1], resume=resume,
-            extend=extend, device=device, quiet=quiet, tensorboard=tensorboard,
+            train, recipe, schema, paths[0] or "", out_dir, start=start, codecs=codecs, held_out=paths[1],
+            resume=resume, extend=extend, device=device, quiet=quiet, tensorboard=tensorboard,
         )  # fmt: skip
         return run_in_processes(processes, device, work)
     world, run = join_world(device), Path(out_dir)
-    start = begin(recipe, schema, run, codecs, resume=resume, extend=extend)
-    plan = start.checkpoint.plan
-    mark = None if start.state is None or extend else start.state.dataset
-    opened = open_dataset(dataset, start.checkpoint, mark)
+    declared = schema or schema_of_run(dataset, run, start, resume=resume, extend=extend)
+    begun = begin(recipe, declared, run, codecs, start=start, resume=resume, extend=extend)
+    plan = begun.checkpoint.plan
+    mark = None if begun.state is None or extend else begun.state.dataset
+    opened = open_dataset(dataset, begun.checkpoint, mark)
     with ExitStack() as stack:
         reader = stack.enter_context(Reader(opened, plan))
         evaluation = None
         if held_out is not None:
-            other = open_dataset(held_out, start.checkpoint)
+            other = open_dataset(held_out, begun.checkpoint)
             seen = stack.enter_context(Reader(other, plan))
             evaluation = HeldOut(seen, other.rows, run, recipe)
         samples = Samples(reader, DatasetMark(str(opened.path), opened.version, opened.rows))
-        return run_steps(recipe, start, samples, run, world, evaluation, quiet=quiet, tensorboard=tensorboard)
+        return run_steps(recipe, begun, samples, run, world, evaluation, quiet=quiet, tensorboard=tensorboard)
 
 
 def _path(dataset: "Dataset | Path | str") -> Path | str:
@@ -115,10 +118,11 @@ def begin(
     run: Path,
     codecs: Mapping[str, StoredCodec] | None = None,
     *,
+    start: Path | str | None = None,
     resume: bool = False,
     extend: bool = False,
 ) -> Start:
-    """Find where a run begins: at its newest checkpoint, or with fresh weights.
+    """Find where a run begins: at its newest checkpoint, at another model's weights, or with fresh ones.
 
     Raises:
         TrainingError, CheckpointError: see `train`.
@@ -130,17 +134,21 @@ def begin(
             str(run), "already holds a run", mend="go on with it by --resume, or choose another --to"
         )
     if not resume or not has_checkpoint(run):
+        if start is not None:
+            begun = begin_at(recipe, schema, start, codecs)
+            recipe.mixture(begun.plan)
+            return Start(begun, None)
         plan = resolve(schema)
         recipe.mixture(plan)
         model = assemble(plan, recipe.model.architecture(), recipe.seed)
         return Start(Checkpoint.of(model, schema, complete_codecs(schema, plan, codecs)), None)
     found, state = load(run), load_training_state(run)
-    if recipe.model.architecture() != found.architecture:
+    other = differing(recipe.model, found.architecture)
+    if other:
         raise TrainingError(
             str(run),
             "was begun with another network, and weights cannot take another shape",
-            got=f"{recipe.model.architecture()} instead of {found.architecture}",
-            mend="set the recipe's model back, or start another run",
+            mend=listed("set the recipe's model back, or start another run", other),
         )
     if extend:
         added = complete_codecs(schema, resolve(schema), {**(codecs or {}), **found.codecs})
@@ -155,16 +163,3 @@ def begin(
             mend=listed("set these back, or take them over with --extend", changed),
         )
     return Start(found, state)
-
-
-def complete_codecs(
-    schema: Schema, plan: Plan, codecs: Mapping[str, StoredCodec] | None
-) -> dict[str, StoredCodec]:
-    """The codec of every token stream: the given ones, and those that follow from the schema alone.
-
-    Raises:
-        CodecError: if one is missing that has to be trained.
-    """
-    names = dict.fromkeys(stream.modality for stream in plan.streams if not stream.is_dense)
-    given = codecs or {}
-    return {name: given[name] if name in given else build_codec(schema, name) for name in names}

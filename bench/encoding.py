@@ -1,6 +1,6 @@
 """Rows per second of encoding many values at once, against a plain loop over them.
 
-    python bench/codecs.py [--rows 10000] [--pairs 5] [--json]
+    python bench/encoding.py [--rows 10000] [--pairs 5] [--json]
 
 10,000 box sets, metadata records, palettes and captions, declared as in the modalities.yaml of the root. The
 loop is written as one would write it first: value by value, record by record, field by field, with the same
