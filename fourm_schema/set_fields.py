@@ -178,7 +178,7 @@ class MaskField(SetField):
     """A small binary picture of an item's shape."""
 
     type: Literal["mask"] = Field(description="a binary picture of the item's shape")
-    size: Count = Field(64, description="height and width the mask is scaled to, pixels")
+    size: Count = Field(64, description="height and width of the mask, cells")
     tokens: Count = Field(16, description="ids one mask is written in, those of a codec that is learned")
     vocab_size: Count = Field(LEARNED_IDS, description="ids of that codec")
 

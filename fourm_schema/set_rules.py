@@ -2,12 +2,16 @@
 
 import itertools
 from collections.abc import Iterator
+from math import isqrt
 
+from fourm_schema.codebooks import FSQ_LEVELS, nearest_codebook
 from fourm_schema.dialect_rules import dialect_faults
 from fourm_schema.errors import Fault, nearest
+from fourm_schema.set_fields import MaskField
 from fourm_schema.value_rules import (
     class_faults,
     declared_classes,
+    is_count,
     is_number,
     range_faults,
     vocabulary_faults,
@@ -29,6 +33,10 @@ def set_faults(tree: Tree, path: Path) -> Iterator[Fault]:
                 yield from class_faults(tree, (*field, "classes"))
             case "text":
                 yield from vocabulary_faults(tree, (*field, "vocabulary"))
+            case "mask":
+                yield from _mask_faults(tree, field)
+            case "vector":
+                yield from _vector_faults(tree, field)
         if tree.get(*field, "type") != "number":
             yield from range_faults(tree, (*field, "range"))
     yield from _text_faults(tree, fields)
@@ -58,6 +66,40 @@ def _number_faults(tree: Tree, path: Path) -> Iterator[Fault]:
     if "edges" in field and "bins" in field:
         what = f"does nothing beside edges, which make {len(edges) - 1} bins"
         yield tree.fault((*path, "bins"), what, mend="remove bins", at_key=True)
+
+
+def _mask_faults(tree: Tree, path: Path) -> Iterator[Fault]:
+    written = tree.mapping(*path)
+    size, tokens, ids = (
+        written.get(key, MaskField.model_fields[key].default) for key in ("size", "tokens", "vocab_size")
+    )
+    if (
+        is_count(size)
+        and is_count(tokens)
+        and not (isqrt(tokens) ** 2 == tokens and size % isqrt(tokens) == 0)
+    ):
+        # Where only one of them is written, it is the one to change.
+        key = "size" if "tokens" not in written else "tokens"
+        what = f"must be a square whose side divides the {size} x {size} cells of the mask"
+        if key == "size":
+            what = f"must be divided by {isqrt(tokens)}, the side of its {tokens} tokens"
+        sides = [side for side in range(1, size + 1) if size % side == 0]
+        near = min(sides, key=lambda side: abs(side**2 - tokens))
+        mend = f"write tokens: {near**2}, each for {size // near} x {size // near} cells"
+        yield tree.fault((*path, key), what, str(written[key]), mend)
+    if is_count(ids) and ids not in FSQ_LEVELS:
+        what = "is the size of no codebook of 'vit-fsq'"
+        yield tree.fault((*path, "vocab_size"), what, str(ids), nearest_codebook(ids))
+
+
+def _vector_faults(tree: Tree, path: Path) -> Iterator[Fault]:
+    field = tree.mapping(*path)
+    if "tokens" in field and "bins" in field:
+        what = "does nothing beside tokens: the ids are those of a learned codec"
+        yield tree.fault((*path, "bins"), what, mend="remove one of them", at_key=True)
+    if "vocab_size" in field and "tokens" not in field:
+        what = "does nothing without tokens: each number has a bin"
+        yield tree.fault((*path, "vocab_size"), what, mend="remove it, or write tokens", at_key=True)
 
 
 def _text_faults(tree: Tree, path: Path) -> Iterator[Fault]:

@@ -21,10 +21,7 @@ def to_json(value: Value) -> Json:
     if isinstance(value, str):
         return value
     if isinstance(value, list):
-        return [
-            {name: [*field] if isinstance(field, list) else field for name, field in record.items()}
-            for record in value
-        ]
+        return [{name: _plain(field) for name, field in record.items()} for record in value]
     written: Json = value.tolist()
     return written
 
@@ -68,6 +65,16 @@ def _records(modality: str, entry: Set, content: Json) -> list[Record]:
     return records
 
 
+def _plain(field: FieldValue) -> Json:
+    """A field's value as JSON; users also give arrays, of which decoded values have none."""
+    if isinstance(field, np.ndarray):
+        written: Json = field.tolist()
+        return written
+    return (
+        [[*item] if isinstance(item, list) else item for item in field] if isinstance(field, list) else field
+    )
+
+
 def _field(where: str, content: Json) -> FieldValue:
     if content is None or (isinstance(content, int | float | str) and not isinstance(content, bool)):
         return content
@@ -75,7 +82,13 @@ def _field(where: str, content: Json) -> FieldValue:
         numbers = [n for n in content if isinstance(n, int | float) and not isinstance(n, bool)]
         if len(numbers) == len(content):
             return [float(n) for n in numbers]
-    raise CodecError(where, "is a number, a string or a list of numbers", got=str(content)[:60])
+        rows = [row for row in content if isinstance(row, list)]
+        cells = [cell for row in rows for cell in row if cell in (0, 1) and not isinstance(cell, str)]
+        if len(rows) == len(content) and len(cells) == sum(map(len, rows)):
+            return [[int(cell) for cell in row if isinstance(cell, int | float)] for row in rows]
+    raise CodecError(
+        where, "is a number, a string, a list of numbers or the rows of a mask", got=str(content)[:60]
+    )
 
 
 def _numbers(modality: str, content: Json, shape: tuple[int, ...]) -> Float64:

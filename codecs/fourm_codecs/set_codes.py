@@ -265,3 +265,14 @@ def codes_form(
             mend=f"train it: fourm codec train {where} --data FILE.lance --to codecs/",
         )
     return CodesForm(codecs[name], raw_values(name, field, clip, where))
+
+
+def overlap_of_masks(one: object, other: object) -> float:
+    """Intersection over union of two masks; 1 if both are empty.
+
+    >>> overlap_of_masks([[1, 1], [0, 0]], [[1, 0], [1, 0]])
+    0.3333333333333333
+    """
+    ours, theirs = (np.asarray(mask, np.float64) > 0.5 for mask in (one, other))
+    union = int((ours | theirs).sum())
+    return int((ours & theirs).sum()) / union if union else 1.0

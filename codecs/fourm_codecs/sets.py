@@ -2,8 +2,7 @@
 
 A value is a list of records, each a dict from field to number, name, text, list of numbers, mask, or None
 where an optional field is absent. Where the schema says `max_items: 1`, a single dict is taken as a list of
-one;
-decoding always gives a list, since a record may be missing.
+one; decoding always gives a list, since a record may be missing.
 
 A set with masks or long vectors has a learned codec for each of these fields and is called `grammar-codes`;
 without, `grammar`.

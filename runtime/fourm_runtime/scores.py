@@ -9,6 +9,8 @@
 | vector | mean absolute error, in bins where it has bins |
 | record (a set of at most one) | mean absolute error of its numbers, in bins; share of right classes |
 | set | F1 of its items: same classes, and boxes that overlap by half |
+| mask of a record, or of paired items | mean intersection over union |
+| long vector of a record, or of paired items | mean cosine similarity |
 | text | share that equals one of the true texts, letter case aside |
 """
 
@@ -19,7 +21,16 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from fourm_runtime.score_sets import field_errors, is_counted, listed, matched, usual_field
+from fourm_runtime.score_codes import is_mask, likeness_of_fields
+from fourm_runtime.score_sets import (
+    Record,
+    field_errors,
+    first_records,
+    is_counted,
+    listed,
+    matched,
+    usual_field,
+)
 from fourm_schema.errors import RequestError
 from fourm_schema.modality import Categorical, Continuous, Direction, Image, Modality, Set, Text, Vector
 
@@ -58,7 +69,8 @@ class Score:
 
 RIGHT_CELLS, RIGHT_CLASSES, RIGHT_ITEMS = "right cells", "right classes", "right items (F1)"
 EXACT, ERROR, ANGLE, COSINE = "exactly right", "mean absolute error", "mean angle", "cosine similarity"
-SHARES = (RIGHT_CELLS, RIGHT_CLASSES, RIGHT_ITEMS, EXACT)
+MASKS = "overlap of masks (IoU)"
+SHARES = (RIGHT_CELLS, RIGHT_CLASSES, RIGHT_ITEMS, EXACT, MASKS)
 
 
 def score_values(entry: Modality, predicted: Values, true: Values) -> tuple[Score, ...]:
@@ -70,7 +82,8 @@ def score_values(entry: Modality, predicted: Values, true: Values) -> tuple[Scor
         true: the N values that should have come; of a text, each may be a list of right texts.
 
     Returns:
-        One score; of a record, one for its numbers and one for its classes, as far as it has them.
+        One score; of a record, one for its numbers and one for its classes, as far as it has them; of records
+        and sets, one more for masks and one for long vectors.
 
     Raises:
         RequestError: if there are no values, or not as many of both.
@@ -88,7 +101,7 @@ def score_values(entry: Modality, predicted: Values, true: Values) -> tuple[Scor
         case Set(max_items=1):
             return _records(entry, predicted, true)
         case Set():
-            return (_items(entry, predicted, true),)
+            return _items(entry, predicted, true)
         case Text():
             right = [
                 str(guess).casefold() in _texts(truth) for guess, truth in zip(predicted, true, strict=True)
@@ -162,16 +175,29 @@ def _records(entry: Set, predicted: Values, true: Values) -> tuple[Score, ...]:
     scores = []
     if numbers:
         scores.append(Score(ERROR, float(np.mean([*numbers.values()])), "bins", fields=numbers))
-    if classes or not numbers:
+    coded = _codes(entry, first_records(predicted, true))
+    if classes or not (numbers or coded):
         share = float(np.mean([*classes.values()])) if classes else 1.0
         scores.append(Score(RIGHT_CLASSES, share, higher_is_better=True, fields=classes))
-    return tuple(scores)
+    return (*scores, *coded)
 
 
-def _items(entry: Set, predicted: Values, true: Values) -> Score:
+def _items(entry: Set, predicted: Values, true: Values) -> tuple[Score, ...]:
     pairs, guessed, there = matched(entry, predicted, true)
-    share = 2 * pairs / (guessed + there) if guessed + there else 1.0
-    return Score(RIGHT_ITEMS, share, higher_is_better=True)
+    share = 2 * len(pairs) / (guessed + there) if guessed + there else 1.0
+    return (Score(RIGHT_ITEMS, share, higher_is_better=True), *_codes(entry, pairs))
+
+
+def _codes(entry: Set, pairs: Sequence[tuple[Record, Record]]) -> list[Score]:
+    """How alike masks are, and how alike long vectors, as far as there are any."""
+    found = likeness_of_fields(entry, pairs)
+    masks = {name: alike for name, alike in found.items() if is_mask(entry.fields[name])}
+    vectors = {name: alike for name, alike in found.items() if name not in masks}
+    return [
+        Score(measure, float(np.mean([*fields.values()])), higher_is_better=True, fields=fields)
+        for measure, fields in ((MASKS, masks), (COSINE, vectors))
+        if fields
+    ]
 
 
 def _texts(value: object) -> list[str]:

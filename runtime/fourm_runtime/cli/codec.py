@@ -33,19 +33,21 @@ def train(
         typer.Option("--resume", help="Image: go on with a fit that was cut off, as if it had not been."),
     ] = False,
 ) -> None:
-    """Learn a word vocabulary from texts, or an image tokenizer (codec `vit-fsq`) from images.
+    """Learn a word vocabulary from texts, an image tokenizer (codec `vit-fsq`) from images, or the masks of
+    a set.
 
     A vocabulary is learned from every text that is written in it, those of sets too, and goes into one
     codec per modality that has such texts. A tokenizer is fitted to nine images in ten and measured on the
-    tenth; what it keeps of those is its law, and stands in NAME/fit with a picture. The same values and
-    seed give the same codec.
+    tenth; what it keeps of those is its law, and stands in NAME/fit with a picture. Of a set (codec
+    `grammar-codes`), each field in learned codes is fitted so, to its values in all records; NAME/FIELD/fit
+    says what is kept. The same values and seed give the same codec.
 
     Example:
         fourm codec train words --data digits.lance --to codecs/
         fourm codec train photo --data photos.lance --to codecs/ --size small --steps 20000
     """
     from fourm_codecs.fit_image import FitRecipe
-    from fourm_runtime.cli.codec_train import train_tokenizer, train_vocabulary, trainable, unknown
+    from fourm_runtime.cli.codec_train import train_set, train_tokenizer, train_vocabulary, trainable, unknown
     from fourm_runtime.data.dataset import Dataset
 
     dataset = Dataset.open(data)
@@ -56,7 +58,8 @@ def train(
         print(train_vocabulary(dataset, name, known[name], to))
         return
     recipe = FitRecipe(size=size, steps=steps, batch_size=batch_size, lr=lr, seed=seed)
-    print(train_tokenizer(dataset, name, to, recipe, resume))
+    is_set = dataset.schema.modalities[name].kind == "set"
+    print((train_set if is_set else train_tokenizer)(dataset, name, to, recipe, resume))
 
 
 @group.command()

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from fourm_codecs.base import id_dtype
+from fourm_codecs.set_codes import learned_fields
 from fourm_schema.digest import entry_hash
 from fourm_schema.errors import DataError
 from fourm_schema.load import dump_schema, parse_schema
@@ -25,10 +26,15 @@ from fourm_schema.modality import Categorical, Continuous, Features, Image, Moda
 from fourm_schema.plan import Stream
 from fourm_schema.resolve import PQ_TOKENS
 from fourm_schema.schema import Schema
+from fourm_schema.set_fields import MaskField
 from fourm_schema.set_layout import text_vocabulary
 
 ID: Final = "id"
 SAMPLE: Final = "sample"
+
+_MASK_BYTES = 3
+_NUMBER_BYTES = 20
+"""Characters of a cell of a mask, and of a number, as JSON, about."""
 
 _SCHEMA = b"fourm.schema"
 _ENTRY = b"fourm.entry"
@@ -87,7 +93,13 @@ def raw_dtype(modality: Image | Vector) -> np.dtype[np.generic]:
 
 
 def raw_bytes(modality: Modality) -> int:
-    """Bytes of one stored image or vector, or of the longest sequence of them; 0 for texts and sets."""
+    """Bytes of one stored image or vector, of the longest sequence of them, or of the masks and long vectors
+    of a full set; 0 for what is small: texts, and other fields of sets."""
+    if isinstance(modality, Set):
+        return modality.max_items * sum(
+            _MASK_BYTES * field.size**2 if isinstance(field, MaskField) else _NUMBER_BYTES * field.dim
+            for field in learned_fields(modality).values()
+        )
     if not isinstance(modality, Image | Vector):
         return 0
     longest = most_vectors(modality) or 1

@@ -6,14 +6,28 @@ encodes them anew.
 
 import json
 from collections.abc import Iterator, Mapping
+from typing import Protocol
 
 import numpy as np
 
 from fourm_codecs.fields_4m import field_forms
-from fourm_codecs.set_values import Form, form_of
+from fourm_codecs.set_codes import learned_fields, raw_values
+from fourm_codecs.set_values import form_of
 from fourm_schema.errors import CodecError, DataError, nearest
 from fourm_schema.modality import Modality, Set, Text
 from fourm_schema.released_forms import form_of_fields
+
+
+class Checker(Protocol):
+    """Reads the values of one field."""
+
+    def read(self, value: object, where: str) -> object:
+        """Read a value.
+
+        Raises:
+            CodecError: if the field cannot hold it.
+        """
+        ...
 
 
 class RecordCheck:
@@ -26,16 +40,19 @@ class RecordCheck:
     def __init__(self, entry: Set) -> None:
         self._entry = entry
         clip = entry.out_of_range == "clip"
-        # A text is checked without its vocabulary, which is learned from these very records; masks are not
-        # encoded yet, and stored for when they are.
-        self._forms: dict[str, Form] = {
-            name: form_of(name, field, None, clip, "set")
-            for name, field in entry.fields.items()
-            if entry.dialect is None and field.type not in ("text", "mask")
-        }
         released = form_of_fields(entry.fields) if entry.dialect else None
+        self._forms: dict[str, Checker] = {}
         if released is not None:
-            self._forms = field_forms(entry, released)
+            self._forms.update(field_forms(entry, released))
+        elif entry.dialect is None:
+            # Texts and what is in learned codes are checked without their vocabulary and codecs, which are
+            # learned from these very records.
+            learned = learned_fields(entry)
+            for name, field in entry.fields.items():
+                if name in learned:
+                    self._forms[name] = raw_values(name, learned[name], clip, "set")
+                elif field.type != "text":
+                    self._forms[name] = form_of(name, field, None, clip, "set")
 
     def __call__(self, value: object, where: str) -> str:
         """Check one set.

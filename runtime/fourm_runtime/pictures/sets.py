@@ -33,6 +33,9 @@ MOST_ROWS = 50
 MOST_NAMED = 8
 """Items whose names stand in the scene; of more, only the numbers, which lead to the table."""
 
+MOST_NUMBERS = 12
+"""Numbers of a vector that the table shows."""
+
 SIDE_PX = 240
 """Longer side of the scene where there is no picture to draw on."""
 
@@ -94,7 +97,8 @@ def _cell(field: AnyField, value: object) -> Cell:
     if isinstance(field, MaskField):
         return _mask(value)
     if isinstance(value, list | tuple | np.ndarray):
-        return ", ".join(_short(number) for number in value)
+        more = ", ..." if len(value) > MOST_NUMBERS else ""
+        return ", ".join(_short(number) for number in value[:MOST_NUMBERS]) + more
     if isinstance(field, NumberField | AngleField) and isinstance(value, int | float):
         return float(value)
     return _short(value)
