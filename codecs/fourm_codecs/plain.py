@@ -86,9 +86,8 @@ def _field(where: str, content: Json) -> FieldValue:
         cells = [cell for row in rows for cell in row if cell in (0, 1) and not isinstance(cell, str)]
         if len(rows) == len(content) and len(cells) == sum(map(len, rows)):
             return [[int(cell) for cell in row if isinstance(cell, int | float)] for row in rows]
-    raise CodecError(
-        where, "is a number, a string, a list of numbers or the rows of a mask", got=str(content)[:60]
-    )
+    what = "is a number, a string, numbers or the rows of a mask"
+    raise CodecError(where, what, got=str(content)[:60])
 
 
 def _numbers(modality: str, content: Json, shape: tuple[int, ...]) -> Float64:

@@ -115,7 +115,7 @@ def test_an_unknown_codec_lists_the_known_ones() -> None:
     with pytest.raises(
         CodecError,
         match=r"^x: there is no codec 'levles'; did you mean 'levels'\? "
-        r"known: bins, grammar, grammar-4m, levels, vit-fsq, wordpiece$",
+        r"known: bins, grammar, grammar-4m, grammar-codes, levels, vit-fsq, wordpiece$",
     ):
         codec_class("levles", "x")
 
@@ -176,7 +176,9 @@ def test_an_installed_package_brings_a_codec_by_its_entry_point(install: Install
     codec = build_codec(declare(sign=SIGN), "sign")
 
     assert (codec.token_shape, codec.vocab_size) == ((2, 2), 9)
-    with pytest.raises(CodecError, match="known: bins, grammar, grammar-4m, levels, plugin:coarse"):
+    with pytest.raises(
+        CodecError, match="known: bins, grammar, grammar-4m, grammar-codes, levels, plugin:coarse"
+    ):
         codec_class("plugin:fine", "sign")
 
 

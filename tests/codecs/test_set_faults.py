@@ -8,11 +8,9 @@ from typing import cast
 import numpy as np
 import pytest
 
-from fourm_codecs.build import build_codec
 from fourm_codecs.set_faults import RecordFaults
 from fourm_codecs.sets import SetCodec
 from fourm_schema.errors import CodecError
-from fourm_schema.schema import Schema
 from tests.codecs.signs import FAR, NEAR, SIGNS, codec_of, fields
 
 
@@ -136,23 +134,3 @@ def test_clipping_moves_numbers_cuts_texts_and_drops_the_last_items() -> None:
     assert (back[1]["score"], back[1]["says"]) == (0.125, "a red cat")
     assert "is none of the classes" in message(codec, [{**NEAR, "label": "x"}])
     assert "x0 is at most x1" in message(codec, [{**NEAR, "box": [1, 0, 0, 1]}])
-
-
-def test_a_mask_field_is_refused_by_name() -> None:
-    """It can be declared and explained; its autoencoder comes later."""
-    schema = Schema.model_validate(
-        {"version": 1, "modalities": {"signs": fields(outline={"type": "mask", "tokens": 4})}}
-    )
-    with pytest.raises(CodecError) as planned:
-        build_codec(schema, "signs")
-    with pytest.raises(CodecError) as caught:
-        codec_of(fields(outline={"type": "mask", "tokens": 4})).encode([])
-
-    assert str(planned.value) == (
-        "signs: codec 'mask-grammar' comes in a later release; "
-        "leave its fields of type mask out: a box can stand for one"
-    )
-    assert str(caught.value) == (
-        "signs, field 'outline': mask fields cannot be encoded in this version; "
-        "use fields of type number, angle, category, point, box, vector or text; a box can stand for the mask"
-    )

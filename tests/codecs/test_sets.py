@@ -198,8 +198,14 @@ def test_values_travel_as_json(data: st.DataObject) -> None:
     [
         ({"x": 1}, "signs: a value is a list of records; got dict"),
         ([1], "signs, item 0: is a record {field: value}; got int"),
-        ([{"x": {}}], "signs, item 0, field 'x': is a number, a string or a list of numbers; got {}"),
-        ([{"x": ["a"]}], "signs, item 0, field 'x': is a number, a string or a list of numbers; got ['a']"),
+        (
+            [{"x": {}}],
+            "signs, item 0, field 'x': is a number, a string, numbers or the rows of a mask; got {}",
+        ),
+        (
+            [{"x": ["a"]}],
+            "signs, item 0, field 'x': is a number, a string, numbers or the rows of a mask; got ['a']",
+        ),
     ],
 )
 def test_json_of_another_form_is_refused(content: object, said: str) -> None:

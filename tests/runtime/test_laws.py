@@ -35,7 +35,7 @@ modalities:
   photo: {kind: image, size: 4, patch: 2, cell: {type: direction}, vocab_size: 40, shown: [pixels, tokens]}
   caption: {kind: text, vocabulary: words, max_tokens: 8}
   words_of: {kind: vector, dim: 3, max_length: 4, shown: [values]}
-  crowd: {kind: set, max_items: 2, fields: {at: {type: point, bins: 4}, shape: {type: mask}}}
+  crowd: {kind: vector, dim: 2, codec: "plugin:absent", vocab_size: 9}
 """
 """Things that are exact, learned, of words, of sequences, and one that cannot be built."""
 
@@ -278,7 +278,7 @@ class TestThePytestPlugin:
         assert ["test_mine.py::test_mine", "PASSED"] in lines
         assert ["my.yaml::wind::law-is-kept", "PASSED"] in lines
         assert ["my.yaml::crowd::codec", "SKIPPED"] in lines
-        assert "(crowd: codec 'mask-grammar' comes" in printed
+        assert "(crowd: there is no codec 'plugin:absent'" in printed
         assert len({name for name, _ in lines}) == len(lines) > 30
         assert {state for _, state in lines} == {"PASSED", "SKIPPED"}
 

@@ -130,8 +130,7 @@ def values_are_left_alone(tested: Subject, draw: Draw) -> None:
     before = copy.deepcopy(value)
     for face in tested.faces:
         face.rows([value])
-        same = np.array_equal(value, before) if isinstance(before, np.ndarray) else value == before
-        require(same, lambda: f"{show(before)} became {show(value)}")
+        require(_same(value, before), lambda: f"{show(before)} became {show(value)}")
 
 
 @article(has_array)
@@ -199,6 +198,17 @@ def _require_same(face: Face, one: Array, other: Array, how: str, otherwise: str
             else f": {one.dtype}, {other.dtype}"
         )
     raise Broken(f"its {face.what} {how} are not those {otherwise}{where}; the value: {show(value)}")
+
+
+def _same(one: object, other: object) -> bool:
+    """Whether two values are equal; records may hold arrays."""
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        return np.array_equal(np.asarray(one), np.asarray(other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return bool(one == other)
 
 
 def _ids(ids: Array) -> str:
