@@ -122,9 +122,8 @@ def _order_faults(tree: Tree, path: Path) -> Iterator[Fault]:
 
 def _mirror_faults(tree: Tree, path: Path) -> Iterator[Fault]:
     fields = tree.mapping(*path, "fields")
-    known = list(fields)
-    for name in fields:
-        known += declared_classes(tree, (*path, "fields", name, "classes"))
+    classes = [declared_classes(tree, (*path, "fields", name, "classes")) for name in fields]
+    known, taken = [*fields, *itertools.chain(*classes)], set[str]()
     for index, pair in enumerate(tree.items(*path, "mirror")):
         here: Path = (*path, "mirror", index)
         match pair:
@@ -135,3 +134,18 @@ def _mirror_faults(tree: Tree, path: Path) -> Iterator[Fault]:
                     if name not in known:
                         mend = nearest(name, known)
                         yield tree.fault((*here, side), "is no field or class of this set", shown(name), mend)
+                if left == right or not {left, right} <= set(known):
+                    continue
+                alike = left in fields and right in fields and _form(fields[left]) == _form(fields[right])
+                if not alike and not any({left, right} <= set(names) for names in classes):
+                    what = "must pair two fields of one form, or two classes of one field"
+                    yield tree.fault(here, what, shown(pair), "what changes places must fit there")
+                for side, name in enumerate((left, right)):
+                    if name in taken:
+                        yield tree.fault((*here, side), f"{name!r} is in two pairs", mend="keep one of them")
+                taken |= {left, right}
+
+
+def _form(field: object) -> object:
+    """A field's declaration without what people read."""
+    return {k: v for k, v in field.items() if k != "description"} if isinstance(field, dict) else field
