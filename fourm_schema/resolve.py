@@ -9,7 +9,7 @@ from fourm_schema.errors import PlanError
 from fourm_schema.modality import Dialect, Image, Modality, Set, Text, Vector
 from fourm_schema.plan import Plan, Shown, Stream, Vocabulary
 from fourm_schema.schema import Schema
-from fourm_schema.select import CODES_GRAMMAR, LEARNED_CODECS, TRAINABLE_CODECS, select
+from fourm_schema.select import CODES_GRAMMAR, select
 from fourm_schema.set_layout import set_layout, text_vocabulary
 from fourm_schema.special import sentinels_needed, special_ids
 
@@ -19,7 +19,7 @@ LEARNED_VOCAB_SIZES: dict[str, int] = {
     # FSQ level products of Mentzer et al. 2023, table 1: (8, 8, 8, 6, 5) and (7, 5, 5, 5, 5).
     "vit-fsq": FSQ_DEFAULT,
     "vit-class-fsq": 4_375,
-    "vit-feature-fsq": 15_360,
+    "vit-feature-fsq": FSQ_DEFAULT,
     "mlp-pq": 1_024,
 }
 
@@ -82,13 +82,7 @@ def _instead(stream: Stream) -> str:
         return "its codec comes later; leave its fields of type mask out: a box can stand for one"
     if stream.is_dense and stream.layout == "sequence":
         return "sequences of vectors can be shown to a trained model, but not yet be stored and masked"
-    if stream.codec not in LEARNED_CODECS or stream.codec in TRAINABLE_CODECS:
-        return ""
-    if stream.kind == "vector":
-        return "its codec comes later; give ranges with codec: bins, or shown: [values] as an input only"
-    if stream.codec == "vit-class-fsq":
-        return "its codec comes later; use patch: 1 with at most 256 cells for exact tokens"
-    return "its codec comes later; use shown: [pixels] as an input only"
+    return ""
 
 
 def _word_vocabularies(schema: Schema) -> dict[str, Vocabulary]:

@@ -7,6 +7,8 @@ A package brings a codec by an entry point in the group `fourm.codecs`; a schema
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 
+import attrs
+
 from fourm_codecs.base import CodecClass, Parts, StoredCodec
 from fourm_codecs.bins import BinsCodec
 from fourm_codecs.given_ids import IdsCodec, sequence_settings
@@ -21,23 +23,26 @@ from fourm_schema.modality import Modality, Set
 from fourm_schema.plan import Plan, Stream
 from fourm_schema.resolve import resolve
 from fourm_schema.schema import Schema
-from fourm_schema.select import ASKED_ONLY, CODES_GRAMMAR
+from fourm_schema.select import ASKED_ONLY, CODES_GRAMMAR, LEARNED_CODECS
 from fourm_schema.set_layout import text_vocabulary
 
 
-class _VitFsq:
-    """`ImageTokenizer`, loaded when one is built: torch takes seconds, which exact codecs should not cost."""
+@attrs.frozen
+class _Learned:
+    """A learned codec, loaded when one is built: torch takes seconds, which exact codecs should not cost."""
+
+    name: str
 
     def from_entry(self, modality: str, entry: Modality, parts: Parts) -> StoredCodec:
-        from fourm_codecs.image_tokenizer import ImageTokenizer
+        from fourm_codecs.learned import LEARNED
 
-        return ImageTokenizer.from_entry(modality, entry, parts)
+        return LEARNED[self.name].from_entry(modality, entry, parts)
 
 
 CODECS: dict[str, CodecClass] = {
     "levels": LevelsCodec,
     "bins": BinsCodec,
-    "vit-fsq": _VitFsq(),
+    **{name: _Learned(name) for name in LEARNED_CODECS},
     "wordpiece": WordPieceCodec,
     "grammar": SetCodec,
     "grammar-4m": RecordTextCodec,
@@ -46,10 +51,7 @@ CODECS: dict[str, CodecClass] = {
 }
 
 LATER: dict[str, str] = {
-    "vit-class-fsq": "patch: 1 with at most 256 cells gets exact levels, one token per cell",
-    "vit-feature-fsq": "shown: [pixels] needs no codec as an input; a vector with ranges gets bins",
     CODES_GRAMMAR: "leave its fields of type mask out: a box can stand for one",
-    "mlp-pq": "give ranges (and codec: bins past 32 numbers), or shown: [values], which needs no codec",
 }
 """Codecs that the selection table names and a later release builds, each with the exact way round it."""
 

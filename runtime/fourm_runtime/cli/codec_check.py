@@ -41,15 +41,15 @@ def measure(codec: StoredCodec, chunks: Iterable[Sequence[object]], count: int) 
     if not isinstance(codec.law, Calibrated):
         return ""
     from fourm_codecs.fit_report import round_trip
-    from fourm_codecs.image_tokenizer import ImageTokenizer
+    from fourm_codecs.learned import AnyLearned
 
     values = list(islice(chain.from_iterable(chunks), count))
-    if not isinstance(codec, ImageTokenizer) or not values:
+    if not isinstance(codec, AnyLearned) or not values:
         return ""
     kept = round_trip(codec, values, codec.law.quantile)
     return (
-        f"{codec.law.metric} {kept.rmse:.3g}, of {kept.quantile:.0%} of the values at most "
-        f"{kept.rmse_quantile:.3g}; {kept.used_ids:,} of {kept.ids:,} ids in {kept.images:,} values"
+        f"{kept.metric} {kept.error:.3g}, of {kept.quantile:.0%} of the values at most "
+        f"{kept.error_quantile:.3g}; {kept.used_ids:,} of {kept.ids:,} ids in {kept.values:,} values"
     )
 
 

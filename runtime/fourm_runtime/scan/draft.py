@@ -23,7 +23,7 @@ from fourm_schema.errors import DataError, PlanError
 from fourm_schema.load import parse_schema
 from fourm_schema.resolve import require_runnable, resolve
 from fourm_schema.schema import Schema
-from fourm_schema.select import TRAINABLE_CODECS
+from fourm_schema.select import LEARNED_CODECS
 from fourm_schema.yaml_writer import write_yaml
 
 _RESERVED = ("id", "sample")
@@ -183,7 +183,7 @@ def _needs_of_codecs(schema: Schema) -> dict[str, str]:
         except PlanError as error:
             instead = error.faults[0].mend.rpartition("): ")[2].removeprefix("its codec comes later; ")
             needs[stream.modality] = f"{codec} is not in this version, which cannot train on it; {instead}"
-        if stream.codec in TRAINABLE_CODECS:
+        if stream.codec in LEARNED_CODECS:
             needs[stream.modality] = f"{codec} is learned, by: fourm codec train {stream.modality}"
     return needs
 
