@@ -40,7 +40,9 @@ class LookupFreeQuantizer(Quantizer):
             commitment_loss_weight=COMMITMENT_WEIGHT,
         )
         # It follows from the size, and so is no part of a codec's files.
-        self._bits.register_buffer("mask", self._bits.mask, persistent=False)
+        mask = self._bits.mask
+        assert isinstance(mask, Tensor)
+        self._bits.register_buffer("mask", mask, persistent=False)
 
     @property
     def vocab_size(self) -> int:
