@@ -76,8 +76,10 @@ def psnr(crops: Crops, back: NDArray[np.float64]) -> float:
     return 10 * math.log10(255**2 / float(np.square(crops - back).mean()))
 
 
-def train(photos: list[Image.Image], to: Path, recipe: FitRecipe, vocab_size: int) -> tuple[Fitted, Crops]:
-    """Fit the codec to nine photos in ten; give it back with crops of the others."""
+def train(
+    photos: list[Image.Image], to: Path, recipe: FitRecipe, vocab_size: int, each: int = CROPS_PER_PHOTO
+) -> tuple[Fitted, Crops]:
+    """Fit the codec to `each` crops of nine photos in ten; give it back with crops of the others."""
     entry = parse_schema(SCHEMA % vocab_size).modalities["photo"]
     train_on, held_out = [p for n, p in enumerate(photos) if n % 10 != 9], photos[9::10]
 
@@ -85,7 +87,7 @@ def train(photos: list[Image.Image], to: Path, recipe: FitRecipe, vocab_size: in
         # The same crops at each reading, as a fit asks for.
         for number in range(0, len(train_on), 8):
             some = train_on[number : number + 8]
-            yield crops_of(some, CROPS_PER_PHOTO, np.random.default_rng([recipe.seed, number]))
+            yield crops_of(some, each, np.random.default_rng([recipe.seed, number]))
 
     fitted = fit("photo", entry, chunks, to, recipe)
     return fitted, crops_of(held_out, HELD_OUT_CROPS, np.random.default_rng(1))
