@@ -1,4 +1,4 @@
-"""A codec of photos: 16 x 16 pixels become 12 bits, learned from a folder of photos on one core.
+"""A codec of photos: 16 x 16 pixels become one of 1,024 ids, learned from a folder of photos on one core.
 
 Run it from the root of the repository: `python examples/photo_codec/train.py photos/`. A tenth of the photos
 is held out. The codec is fitted on random crops of the others, and compared on crops of those held out with
@@ -97,7 +97,7 @@ def compare(fitted: Fitted, crops: Crops) -> tuple[RoundTrip, float, float]:
     """What the codec keeps of crops, its PSNR, and that of the mean colour."""
     kept = round_trip(fitted.codec, list(crops), QUANTILE)
     found = kept.scores["PSNR in dB"]
-    assert found is not None, "no codec of 12 bits keeps all of a photo"
+    assert found is not None, "no codec of a few bits keeps all of a photo"
     return kept, found, psnr(crops, mean_colour(crops))
 
 
@@ -109,7 +109,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=32, help="crops per step (default 32)")
     parser.add_argument("--lr", type=float, default=1e-3, help="highest learning rate (default 1e-3)")
     parser.add_argument("--quantizer", default="vq", help="fsq, lfq or vq (default vq)")
-    parser.add_argument("--vocab-size", type=int, default=4_096, help="ids (default 4096)")
+    parser.add_argument("--vocab-size", type=int, default=1_024, help="ids (default 1024)")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     recipe = FitRecipe(
