@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from sklearn.svm import SVC
 
-from fourm_codecs.fit_image import QUANTILE, FitRecipe, fit
+from fourm_codecs.fit import QUANTILE, FitRecipe, fit
 from fourm_codecs.fit_report import round_trip
 from fourm_schema.load import parse_schema
 
@@ -55,12 +55,13 @@ def main() -> None:
     classifier.fit(train.reshape(-1, 64), names[for_fit])
     real = classifier.score(held.reshape(-1, 64), names[for_test])
     rebuilt = classifier.score(back.reshape(-1, 64), names[for_test])
+    psnr = kept.scores["PSNR in dB"]
     print(f"fit            {cpu_seconds:6.1f} s of one core ({seconds:.1f} s on the clock)")
     print(f"steps          {recipe.steps:6} of {recipe.batch_size} images")
-    print(f"tokens         {codec.token_shape[0]} x {codec.token_shape[1]} of {codec.vocab_size} ids")
-    print(f"codebook use   {kept.codebook_use:6.1%} of the ids in {kept.images} held-out digits")
+    print(f"tokens         {' x '.join(map(str, codec.token_shape))} of {codec.vocab_size} ids")
+    print(f"codebook use   {kept.codebook_use:6.1%} of the ids in {kept.values} held-out digits")
     print(f"perplexity     {kept.perplexity:6.1f}")
-    print(f"RMSE           {kept.rmse:6.2f} of 16 grey levels, PSNR {kept.psnr or np.inf:.1f} dB")
+    print(f"RMSE           {kept.error:6.2f} of 16 grey levels, PSNR {psnr or np.inf:.1f} dB")
     print(f"accuracy       {real:6.1%} on held-out digits, {rebuilt:.1%} after the round trip")
 
 

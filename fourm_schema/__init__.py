@@ -12,7 +12,7 @@ from fourm_schema.errors import FourmError, PlanError, SchemaError
 from fourm_schema.json_schema import json_schema
 from fourm_schema.load import dump_schema, load_schema, load_yaml, parse_schema
 from fourm_schema.plan import Plan, Stream
-from fourm_schema.resolve import require_runnable, resolve
+from fourm_schema.resolve import resolve
 from fourm_schema.schema import Schema
 
 __all__ = [
@@ -30,7 +30,6 @@ __all__ = [
     "load_schema",
     "load_yaml",
     "parse_schema",
-    "require_runnable",
     "resolve",
     "schema_hash",
 ]

@@ -1,4 +1,4 @@
-"""Codebooks that `vit-fsq` can have: vocabulary size -> levels of finite scalar quantization.
+"""Codebooks that learned codecs of images can have: vocabulary size -> levels of finite scalar quantization.
 
 Source: Mentzer et al. 2023, https://arxiv.org/abs/2309.15505, table 1 and its advice of five levels or more
 per dimension; the smaller rows follow the same advice. The powers of two from 1,024 on are the sizes of 4M's

@@ -9,7 +9,7 @@ from fourm_schema.errors import PlanError
 from fourm_schema.modality import Dialect, Image, Modality, Set, Text, Vector
 from fourm_schema.plan import Plan, Shown, Stream, Vocabulary
 from fourm_schema.schema import Schema
-from fourm_schema.select import LEARNED_CODECS, TRAINABLE_CODECS, select
+from fourm_schema.select import select
 from fourm_schema.set_layout import set_layout, text_vocabulary
 from fourm_schema.special import sentinels_needed, special_ids
 
@@ -19,7 +19,7 @@ LEARNED_VOCAB_SIZES: dict[str, int] = {
     # FSQ level products of Mentzer et al. 2023, table 1: (8, 8, 8, 6, 5) and (7, 5, 5, 5, 5).
     "vit-fsq": FSQ_DEFAULT,
     "vit-class-fsq": 4_375,
-    "vit-feature-fsq": 15_360,
+    "vit-feature-fsq": FSQ_DEFAULT,
     "mlp-pq": 1_024,
 }
 
@@ -60,31 +60,6 @@ def resolve(schema: Schema) -> Plan:
         for shown in entry.shown
     )
     return Plan(schema_hash(schema), streams, (*words.values(), *sets.values()))
-
-
-def require_runnable(plan: Plan) -> None:
-    """Refuse a plan with streams that this version can describe but not yet train.
-
-    Raises:
-        PlanError: naming each such stream, and what to declare in its place.
-    """
-    blocked = [(stream.name, stream.codec, _instead(stream)) for stream in plan.streams if _instead(stream)]
-    if blocked:
-        count = "1 stream" if len(blocked) == 1 else f"{len(blocked)} streams"
-        lines = [f"{name} (codec {codec!r}): {instead}" for name, codec, instead in blocked]
-        raise PlanError(
-            "modalities", f"{count} cannot be trained in this version", mend="\n  ".join(["", *lines])
-        )
-
-
-def _instead(stream: Stream) -> str:
-    if stream.codec not in LEARNED_CODECS or stream.codec in TRAINABLE_CODECS:
-        return ""
-    if stream.kind == "vector":
-        return "its codec comes later; give ranges with codec: bins, or shown: [values] as an input only"
-    if stream.codec == "vit-class-fsq":
-        return "its codec comes later; use patch: 1 with at most 256 cells for exact tokens"
-    return "its codec comes later; use shown: [pixels] as an input only"
 
 
 def _word_vocabularies(schema: Schema) -> dict[str, Vocabulary]:

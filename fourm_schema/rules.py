@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from fourm_schema.codebooks import FSQ_LEVELS, nearest_codebook
 from fourm_schema.errors import Fault, nearest
 from fourm_schema.modality import Modality
-from fourm_schema.select import PLUGIN, override_faults, select
+from fourm_schema.select import FSQ_CODECS, PLUGIN, override_faults, select
 from fourm_schema.sequence_rules import position_faults, vector_sequence_faults
 from fourm_schema.set_rules import set_faults
 from fourm_schema.special import FIRST_SENTINEL, sentinels_needed
@@ -182,8 +182,8 @@ def _choice_faults(tree: Tree, path: Path) -> Iterator[Fault]:
     elif codec in ("levels", "bins") and given is not None:
         what = f"does nothing: the codec {codec!r} has as many ids as the values need"
         yield tree.fault((*path, "vocab_size"), what, mend="remove it", at_key=True)
-    elif codec == "vit-fsq" and is_count(given) and given not in FSQ_LEVELS:
-        what = "is the size of no codebook of 'vit-fsq'"
+    elif codec in FSQ_CODECS and is_count(given) and given not in FSQ_LEVELS:
+        what = f"is the size of no codebook of {codec!r}"
         yield tree.fault((*path, "vocab_size"), what, str(given), nearest_codebook(given))
 
 

@@ -174,8 +174,8 @@ ASKED_ONLY = tuple(row.codec for row in TABLE if row.when is asked_for_by_name)
 """Codecs for what was made elsewhere: taken when asked for, never proposed."""
 
 LEARNED_CODECS = ("vit-fsq", "vit-class-fsq", "vit-feature-fsq", "mlp-pq")
-TRAINABLE_CODECS = ("vit-fsq",)
-"""Those of the learned ones that this version can train."""
+FSQ_CODECS = ("vit-fsq", "vit-class-fsq", "vit-feature-fsq")
+"""Those of them whose codebook has one of a few sizes."""
 
 
 @attrs.frozen

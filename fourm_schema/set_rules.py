@@ -88,7 +88,7 @@ def _mask_faults(tree: Tree, path: Path) -> Iterator[Fault]:
         mend = f"write tokens: {near**2}, each for {size // near} x {size // near} cells"
         yield tree.fault((*path, key), what, str(written[key]), mend)
     if is_count(ids) and ids not in FSQ_LEVELS:
-        what = "is the size of no codebook of 'vit-fsq'"
+        what = "is the size of no codebook of 'vit-class-fsq'"
         yield tree.fault((*path, "vocab_size"), what, str(ids), nearest_codebook(ids))
 
 

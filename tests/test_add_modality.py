@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from fourm_codecs.fit_image import FitRecipe
+from fourm_codecs.fit import FitRecipe
 from fourm_codecs.store import load_codec
 from fourm_codecs.wordpiece import WordPieceCodec
 from fourm_runtime.checkpoints.grow import compare_schemas

@@ -7,6 +7,8 @@ A package brings a codec by an entry point in the group `fourm.codecs`; a schema
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 
+import attrs
+
 from fourm_codecs.base import CodecClass, Parts, StoredCodec
 from fourm_codecs.bins import BinsCodec
 from fourm_codecs.given_ids import IdsCodec, sequence_settings
@@ -21,17 +23,20 @@ from fourm_schema.modality import Modality, Set
 from fourm_schema.plan import Plan, Stream
 from fourm_schema.resolve import resolve
 from fourm_schema.schema import Schema
-from fourm_schema.select import ASKED_ONLY, CODES_GRAMMAR
+from fourm_schema.select import ASKED_ONLY, CODES_GRAMMAR, LEARNED_CODECS
 from fourm_schema.set_layout import text_vocabulary
 
 
-class _VitFsq:
-    """`ImageTokenizer`, loaded when one is built: torch takes seconds, which exact codecs should not cost."""
+@attrs.frozen
+class _Learned:
+    """A learned codec, loaded when one is built: torch takes seconds, which exact codecs should not cost."""
+
+    name: str
 
     def from_entry(self, modality: str, entry: Modality, parts: Parts) -> StoredCodec:
-        from fourm_codecs.image_tokenizer import ImageTokenizer
+        from fourm_codecs.learned import LEARNED
 
-        return ImageTokenizer.from_entry(modality, entry, parts)
+        return LEARNED[self.name].from_entry(modality, entry, parts)
 
 
 class _Vq4M:
@@ -46,7 +51,7 @@ class _Vq4M:
 CODECS: dict[str, CodecClass] = {
     "levels": LevelsCodec,
     "bins": BinsCodec,
-    "vit-fsq": _VitFsq(),
+    **{name: _Learned(name) for name in LEARNED_CODECS},
     "vq-4m": _Vq4M(),
     "wordpiece": WordPieceCodec,
     "grammar": SetCodec,
@@ -55,13 +60,6 @@ CODECS: dict[str, CodecClass] = {
     "tokenizer": TokenizerCodec,
     "ids": IdsCodec,
 }
-
-LATER: dict[str, str] = {
-    "vit-class-fsq": "patch: 1 with at most 256 cells gets exact levels, one token per cell",
-    "vit-feature-fsq": "shown: [pixels] needs no codec as an input; a vector with ranges gets bins",
-    "mlp-pq": "give ranges (and codec: bins past 32 numbers), or shown: [values], which needs no codec",
-}
-"""Codecs that the selection table names and a later release builds, each with the exact way round it."""
 
 ENTRY_POINT_GROUP = "fourm.codecs"
 PLUGIN = "plugin:"
@@ -78,7 +76,7 @@ def build_codec(
         vocabularies: trained word vocabularies by name; texts, and sets with text fields, need theirs.
 
     Raises:
-        CodecError: if the modality has no token stream, its codec cannot be built in this version or has to
+        CodecError: if the modality has no token stream, its codec has to
             be trained first, or its vocabulary is missing or was trained for another schema.
         PlanError: if the schema has no such modality.
     """
@@ -112,8 +110,6 @@ def codec_class(codec: str, modality: str) -> CodecClass:
     """
     if codec in CODECS:
         return CODECS[codec]
-    if codec in LATER:
-        raise CodecError(modality, f"codec {codec!r} comes in a later release", mend=LATER[codec])
     plugins = entry_points(group=ENTRY_POINT_GROUP)
     ours = [name for name in CODECS if name not in ASKED_ONLY]
     known = [*ours, *(PLUGIN + name for name in plugins.names)]

@@ -1,6 +1,6 @@
-"""What a fitted image tokenizer keeps of images it was not fitted on, in numbers and as a picture.
+"""What a fitted codec keeps of values it was not fitted on, in numbers and, of images, as a picture.
 
-Shapes: N images, H rows, W columns, K channels.
+Shapes: N values, H rows, W columns.
 """
 
 import io
@@ -12,11 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Picture
 
-from fourm_codecs.base import Array
-from fourm_codecs.image_tokenizer import ImageTokenizer, value_range
-from fourm_codecs.values import read_stack
-
-Float64 = NDArray[np.float64]
+from fourm_codecs.learned import AnyLearned
+from fourm_codecs.learned_codec import Tally
 
 SHOWN = 16
 CHUNK = 64
@@ -26,24 +23,27 @@ GAP_PX = 2
 
 @attrs.frozen
 class RoundTrip:
-    """What decode(encode(x)) kept of some images.
+    """What decode(encode(x)) kept of some values.
 
     Attributes:
-        images: how many.
-        rmse: root mean square error over all their numbers, in the modality's unit.
-        rmse_quantile: the error of one image that `quantile` of them stay below, or at.
+        values: how many.
+        metric: of the codec's law, e.g. `root mean square error`.
+        error: the metric over all values together, in the modality's unit.
+        error_quantile: the metric of one value that `quantile` of them stay below, or at.
         quantile: which.
-        psnr: peak signal-to-noise ratio in dB, the peak being the length of the range; None if all is kept.
+        scores: other scores of this type of value, by name; None where one has no value (a PSNR if all is
+            kept).
         ids: size of the vocabulary.
         used_ids: ids that occurred at least once.
         perplexity: exp of the entropy of the ids, in nats: how many ids, evenly used, would say as much.
     """
 
-    images: int
-    rmse: float
-    rmse_quantile: float
+    values: int
+    metric: str
+    error: float
+    error_quantile: float
     quantile: float
-    psnr: float | None
+    scores: dict[str, float | None]
     ids: int
     used_ids: int
     perplexity: float
@@ -58,6 +58,17 @@ class RoundTrip:
         """Share of the ids that occurred."""
         return self.used_ids / self.ids
 
+    def describe(self) -> str:
+        """The metric and the scores in words.
+
+        >>> RoundTrip(1, "error", 0.25, 0.25, 0.95, {"PSNR in dB": None}, 2, 1, 1.0).describe()
+        'error 0.25, PSNR in dB without limit'
+        """
+        found = {self.metric: self.error, **self.scores}
+        return ", ".join(
+            f"{name} {'without limit' if value is None else f'{value:.3g}'}" for name, value in found.items()
+        )
+
 
 @attrs.frozen
 class FitReport:
@@ -65,8 +76,8 @@ class FitReport:
 
     Attributes:
         steps: of the whole fit.
-        loss: mean of the last ten training losses in its metrics; squared error on the scale [-1, 1].
-        held_out: the round trip of the images that were held out.
+        loss: mean of the last ten training losses in its metrics.
+        held_out: the round trip of the values that were held out.
         weights: numbers that were learned.
     """
 
@@ -76,58 +87,56 @@ class FitReport:
     weights: int
 
 
-def round_trip(codec: ImageTokenizer, values: Sequence[object], quantile: float) -> RoundTrip:
-    """Measure a codec on images.
+def round_trip(codec: AnyLearned, values: Sequence[object], quantile: float) -> RoundTrip:
+    """Measure a codec on values.
 
     Raises:
-        CodecError: if an image is not one the modality can hold.
+        CodecError: if a value is not one the modality can hold.
     """
-    assert len(values), "nothing can be measured on no images"
-    squares, counts = list[Float64](), np.zeros(codec.vocab_size, np.int64)
+    assert len(values), "nothing can be measured on no values"
+    errors, counts = list[NDArray[np.float64]](), np.zeros(codec.vocab_size, np.int64)
+    tally: Tally = {}
     for start in range(0, len(values), CHUNK):
         chunk = values[start : start + CHUNK]
         tokens = codec.encode(chunk)
-        difference = _stack(codec, chunk) - _stack(codec, codec.decode(tokens))
-        squares.append(np.square(difference).reshape(len(chunk), -1).mean(axis=1))
+        back = codec.decode(tokens)
+        errors.append(codec.errors(chunk, back))
+        tally = {name: tally.get(name, 0) + part for name, part in codec.tally(chunk, back).items()}
         counts += np.bincount(tokens.ids, minlength=codec.vocab_size)
-    square_N = np.concatenate(squares)
-    rmse = math.sqrt(square_N.mean())
-    low, high = value_range(codec.entry)
+    scores = codec.scores(tally)
+    error = scores.pop(codec.law.metric)
+    assert error is not None, "the metric of a law always has a value"
     shares = counts[counts > 0] / counts.sum()
     return RoundTrip(
-        images=len(values),
-        rmse=rmse,
+        values=len(values),
+        metric=codec.law.metric,
+        error=error,
         # The next value that occurred, not one between two: then the law holds for the share it names.
-        rmse_quantile=float(np.quantile(np.sqrt(square_N), quantile, method="higher")),
+        error_quantile=float(np.quantile(np.concatenate(errors), quantile, method="higher")),
         quantile=quantile,
-        psnr=20 * math.log10((high - low) / rmse) if rmse else None,
+        scores=scores,
         ids=codec.vocab_size,
         used_ids=int((counts > 0).sum()),
         perplexity=float(np.exp(-(shares * np.log(shares)).sum())),
     )
 
 
-def picture(codec: ImageTokenizer, values: Sequence[object]) -> bytes:
-    """A PNG with the first images in the upper row and what came back of each below it."""
+def picture(codec: AnyLearned, values: Sequence[object]) -> bytes | None:
+    """A PNG with the first values in the upper row and what came back of each below it; None if they are no
+    images."""
     shown = values[:SHOWN]
-    rows = [_stack(codec, shown), _stack(codec, codec.decode(codec.encode(shown)))]
-    low, high = value_range(codec.entry)
-    scale = max(1, math.ceil(LEAST_SIDE_PX / max(codec.entry.size)))
-    strips = [np.concatenate([_framed(image, low, high, scale) for image in row], axis=1) for row in rows]
+    # Coloured together: what colours follow from (a feature's components) must be the same for both rows.
+    coloured = list(codec.coloured([*shown, *codec.decode(codec.encode(shown))]))
+    if not coloured:
+        return None
+    rows = [coloured[: len(shown)], coloured[len(shown) :]]
+    strips = [np.concatenate([_framed(image) for image in row], axis=1) for row in rows]
     file = io.BytesIO()
     Picture.fromarray(np.concatenate(strips)).save(file, format="PNG")
     return file.getvalue()
 
 
-def _framed(image_HWK: Float64, low: float, high: float, scale: int) -> NDArray[np.uint8]:
-    channels = image_HWK.shape[2]
-    coloured = image_HWK if channels == 3 else np.repeat(image_HWK[..., :1], 3, axis=2)
-    bytes_HW3 = np.rint((coloured - low) / (high - low) * 255).clip(0, 255).astype(np.uint8)
-    large = bytes_HW3.repeat(scale, axis=0).repeat(scale, axis=1)
+def _framed(image_HW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    scale = max(1, math.ceil(LEAST_SIDE_PX / max(image_HW3.shape[:2])))
+    large = image_HW3.repeat(scale, axis=0).repeat(scale, axis=1)
     return np.pad(large, ((GAP_PX, GAP_PX), (GAP_PX, GAP_PX), (0, 0)), constant_values=96)
-
-
-def _stack(codec: ImageTokenizer, values: Sequence[object] | list[Array]) -> Float64:
-    """Images (N, H, W, K) within their range."""
-    shape = (*codec.entry.size, codec.entry.channels)
-    return np.clip(read_stack(values, codec.modality, shape), *value_range(codec.entry))

@@ -1,7 +1,7 @@
 """The state of a fit on disk, so that a killed one goes on as if it had not been cut off.
 
     fit.json                    recipe, schema entry, hash of the values held out; the step and its state
-    state-<hash>.safetensors    weights and the optimizer's moments
+    state-<hash>.safetensors    weights, buffers, averages and the optimizer's moments
     metrics.jsonl               one line per measured step
 
 `fit.json` is put in place last: the folder always holds one whole state.
@@ -15,7 +15,7 @@ from pathlib import Path
 import attrs
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fourm_codecs.base import Array, Json
 from fourm_codecs.files import (
@@ -32,6 +32,7 @@ MANIFEST = "fit.json"
 METRICS = "metrics.jsonl"
 FORMAT = "fourm-fit-1"
 RECENT = 10
+AVERAGE = "average."
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
@@ -48,13 +49,15 @@ class FitFolder:
     path: Path
     identity: Mapping[str, Json]
 
-    def save(self, step: int, network: nn.Module, optimizer: torch.optim.AdamW) -> None:
+    def save(
+        self, step: int, network: nn.Module, optimizer: torch.optim.AdamW, average: Mapping[str, Tensor]
+    ) -> None:
         """Write the state after `step` steps, in place of the one before.
 
         Raises:
             CodecError: if the folder cannot be written to.
         """
-        content = tensors_to_bytes(state_tensors(network, optimizer))
+        content = tensors_to_bytes(state_tensors(network, optimizer, average))
         digest = hashlib.sha256(content).hexdigest()
         name = _state_name(digest)
         write_file(self.path / name, content)
@@ -64,7 +67,7 @@ class FitFolder:
             if stale.name != name:
                 stale.unlink(missing_ok=True)
 
-    def load(self, network: nn.Module, optimizer: torch.optim.AdamW) -> int:
+    def load(self, network: nn.Module, optimizer: torch.optim.AdamW, average: Mapping[str, Tensor]) -> int:
         """Put the saved state back.
 
         Returns:
@@ -94,7 +97,7 @@ class FitFolder:
             raise CodecError(
                 str(path), f"is not the file that {MANIFEST} names", mend="it is damaged; fit without resume"
             )
-        load_state_tensors(network, optimizer, tensors_from_bytes(content, str(path)), str(path))
+        load_state_tensors(network, optimizer, average, tensors_from_bytes(content, str(path)), str(path))
         return step
 
     def clear(self) -> None:
@@ -123,33 +126,39 @@ class FitFolder:
         return sum(float(json.loads(line)["loss"]) for line in lines) / len(lines)
 
 
-def state_tensors(network: nn.Module, optimizer: torch.optim.AdamW) -> dict[str, Array]:
-    """Weights by name, and each one's moments as `<name>.<moment>`."""
-    found = {}
+def state_tensors(
+    network: nn.Module, optimizer: torch.optim.AdamW, average: Mapping[str, Tensor]
+) -> dict[str, Array]:
+    """Weights and buffers by name, moments as `<name>.<moment>`, averages as `average.<name>`."""
+    found: dict[str, Array] = {name: np.atleast_1d(t.numpy()) for name, t in network.state_dict().items()}
+    found |= {AVERAGE + name: np.atleast_1d(tensor.numpy()) for name, tensor in average.items()}
     for name, parameter in network.named_parameters():
-        found[name] = parameter.detach().numpy()
         for moment in MOMENTS if parameter in optimizer.state else ():
             found[f"{name}.{moment}"] = np.atleast_1d(optimizer.state[parameter][moment].numpy())
     return found
 
 
 def load_state_tensors(
-    network: nn.Module, optimizer: torch.optim.AdamW, tensors: Mapping[str, Array], where: str
+    network: nn.Module,
+    optimizer: torch.optim.AdamW,
+    average: Mapping[str, Tensor],
+    tensors: Mapping[str, Array],
+    where: str,
 ) -> None:
-    """Put back what `state_tensors` gave.
+    """Put back what `state_tensors` gave, the averages into `average`.
 
     Raises:
         CodecError: if the tensors are not those of this network.
     """
-    shapes: dict[str, tuple[int, ...]] = {}
+    places = {**network.state_dict(), **{AVERAGE + name: tensor for name, tensor in average.items()}}
+    shapes = {name: tuple(tensor.shape) or (1,) for name, tensor in places.items()}
     for name, parameter in network.named_parameters():
-        shapes |= {name: tuple(parameter.shape)} | {f"{name}.{m}": tuple(parameter.shape) for m in MOMENTS}
-        shapes[f"{name}.step"] = (1,)
+        shapes |= {f"{name}.{m}": tuple(parameter.shape) for m in MOMENTS} | {f"{name}.step": (1,)}
     if {name: tensor.shape for name, tensor in tensors.items()} != shapes:
         raise CodecError(where, "holds the state of another network", mend="fit without resume")
+    for name, place in places.items():
+        place.copy_(torch.tensor(tensors[name]).reshape(place.shape))
     for name, parameter in network.named_parameters():
-        with torch.no_grad():
-            parameter.copy_(torch.tensor(tensors[name]))
         state = {moment: torch.tensor(tensors[f"{name}.{moment}"]) for moment in MOMENTS}
         optimizer.state[parameter] = state | {"step": state["step"].reshape(())}
 

@@ -3,21 +3,19 @@
 Values are read in chunks, as often as needed; at most `BUFFER_BYTES` of them are held to draw from, and
 `HELD_OUT_BYTES` to measure on.
 
-Shapes: B images of a batch, L patches, C numbers of a patch.
+Shapes: B values of a batch, L tokens or 1, C numbers of each.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import count
+from itertools import count, islice
 
 import attrs
 import numpy as np
-from numpy.typing import NDArray
 
 from fourm_codecs.base import Array
-from fourm_codecs.dense import DenseView
+from fourm_codecs.learned_codec import View
 from fourm_schema.errors import CodecError
 
-Float32 = NDArray[np.float32]
 Values = Sequence[object] | Array | Callable[[], Iterable[Sequence[object] | Array]]
 """Values at once, or a function that reads them in chunks, from the first, in the same order each time."""
 
@@ -27,12 +25,12 @@ HELD_OUT_BYTES = 256 * 2**20
 BUFFER_BYTES = 512 * 2**20
 CHUNK = 256
 ENCODED = 32
-"""Values turned into patches together: a few, since they are float64 on the way."""
+"""Values turned into numbers together: a few, since they are float64 on the way."""
 
 
 @attrs.frozen
 class FitValues:
-    """The values of a fit as patches.
+    """The values of a fit as a network is given them.
 
     Every tenth is held out, 1,024 or 256 MiB at most, whatever the seed: two fits of the same values are
     measured on the same ones, and neither has been trained on them.
@@ -40,13 +38,13 @@ class FitValues:
     Attributes:
         modality: whose values they are.
         source: where they come from.
-        view: turns them into patches.
+        view: turns them into what a network is given.
         buffer_bytes: how much is held to draw from.
     """
 
     modality: str
     source: Values
-    view: DenseView
+    view: View
     buffer_bytes: int = BUFFER_BYTES
 
     @property
@@ -79,7 +77,12 @@ class FitValues:
             )
         return found
 
-    def batches(self, size: int, seed: int, skip: int = 0) -> Iterator[Float32]:
+    def first(self, count: int) -> Iterator[Array]:
+        """The first training values, (32, L, C) or fewer at a time."""
+        for chunk in _batched(islice(self._training(), count), ENCODED):
+            yield np.stack(chunk)
+
+    def batches(self, size: int, seed: int, skip: int = 0) -> Iterator[Array]:
         """Batches (B, L, C) without end; each pass over the values takes each once, in an order of its own.
 
         Args:
@@ -93,11 +96,11 @@ class FitValues:
         while True:
             yield np.stack([next(drawn) for _ in range(size)])
 
-    def _drawn(self, seed: int) -> Iterator[Float32]:
+    def _drawn(self, seed: int) -> Iterator[Array]:
         room = max(1, self.buffer_bytes // self._value_bytes)
         for epoch in count():
             generator = np.random.default_rng([seed, epoch])
-            held: list[Float32] = []
+            held: list[Array] = []
             for patches in self._training():
                 if len(held) < room:
                     held.append(patches)
@@ -108,7 +111,7 @@ class FitValues:
             for place in generator.permutation(len(held)):
                 yield held[place]
 
-    def _training(self) -> Iterator[Float32]:
+    def _training(self) -> Iterator[Array]:
         number = 0
         for chunk in self._chunks():
             kept = [value for place, value in enumerate(chunk) if not self._is_held_out(number + place)]
@@ -131,3 +134,9 @@ class FitValues:
             return self.source()
         values = self.source
         return (values[start : start + CHUNK] for start in range(0, len(values), CHUNK))
+
+
+def _batched(items: Iterator[Array], size: int) -> Iterator[list[Array]]:
+    # itertools has it from Python 3.12 on.
+    while batch := list(islice(items, size)):
+        yield batch

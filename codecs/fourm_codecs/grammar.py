@@ -241,7 +241,7 @@ class Automaton:
             dialect: which tokens each field is written in.
 
         Raises:
-            PlanError: if the set cannot be encoded in this version.
+            PlanError: if texts of the set write in several vocabularies.
         """
         layout = set_layout(modality, entry, piece_count)
         return cls(dialect.productions(entry, layout), entry.max_items, layout.special, layout.size)

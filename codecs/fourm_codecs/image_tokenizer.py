@@ -1,26 +1,29 @@
 """`vit-fsq`: an image of numbers or directions becomes one learned id per patch.
 
-A vision transformer turns patches into codes, finite scalar quantization rounds these to ids, a second
-transformer turns them back. Values come and go in the schema's units; what it keeps of them was measured
-when it was fitted (`fourm_codecs.fit_image`), and is its law.
+A vision transformer turns patches into codes, a quantizer rounds these to ids, a second transformer turns
+them back. Values come and go in the schema's units.
 
-Shapes: N images, L patches (row by row), C numbers of a patch.
+Shapes: N images, H rows, W columns, L patches (row by row), C numbers of a patch.
 """
 
-from collections.abc import Sequence
-from typing import Self
+import math
+from collections.abc import Iterator, Mapping, Sequence
 
 import attrs
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fourm_codecs.base import Array, Parts, TokenBatch, grid_of
+from fourm_codecs.base import Array, Json
 from fourm_codecs.dense import DenseView
+from fourm_codecs.fit_scores import angles, structural_similarity
 from fourm_codecs.laws import Calibrated
-from fourm_codecs.vit import SIZES, Autoencoder
-from fourm_schema.codebooks import FSQ_DEFAULT, FSQ_LEVELS, nearest_codebook
-from fourm_schema.errors import CodecError, nearest
+from fourm_codecs.learned_codec import LearnedCodec, Tally, size_of
+from fourm_codecs.quantizers.choice import build_quantizer
+from fourm_codecs.values import read_stack
+from fourm_codecs.vit import Autoencoder
+from fourm_schema.codebooks import FSQ_DEFAULT
+from fourm_schema.errors import CodecError
 from fourm_schema.modality import Continuous, Direction, Image, Modality
 
 METRIC = "root mean square error"
@@ -29,145 +32,112 @@ SHORTEST = 1e-6
 
 
 @attrs.frozen(eq=False)
-class ImageTokenizer:
-    """One id per patch of an image, by learned weights.
+class ImageTokenizer(LearnedCodec[Image]):
+    """One id per patch of an image of numbers or directions; decoded ones are in range, on the levels, of
+    length one."""
 
-    Build it by `fourm_codecs.fit_image.fit`, or load it with `fourm_codecs.store.load_codec`.
-
-    Attributes:
-        modality: whose images it takes.
-        entry: the schema entry it was fitted for.
-        size: name of its networks' size, a key of `fourm_codecs.vit.SIZES`.
-        network: its weights; never trained further.
-        law: what was measured at fitting.
-    """
-
-    modality: str
-    entry: Image
-    size: str
-    network: Autoencoder = attrs.field(repr=False)
-    law: Calibrated
     name: str = attrs.field(default="vit-fsq", init=False)
 
     @classmethod
-    def from_entry(cls, modality: str, entry: Modality, parts: Parts) -> Self:
-        """The tokenizer whose weights and law `parts` holds.
+    def checked(cls, modality: str, entry: Modality) -> Image:
+        return image_of_numbers(modality, entry)
 
-        Raises:
-            CodecError: if the entry is no image of numbers, nothing is fitted yet, or the weights are not
-                those of this entry.
-        """
-        image = image_of_numbers(modality, entry)
-        if not parts.tensors:
-            raise CodecError(
-                modality,
-                "its codec 'vit-fsq' is not trained yet",
-                mend=f"train it: fourm codec train {modality} --data FILE.lance --to codecs/",
-            )
-        size, quantile, error = (parts.settings.get(key) for key in ("size", "quantile", "error"))
-        if not (isinstance(size, str) and isinstance(quantile, float) and isinstance(error, float)):
-            raise CodecError(
-                modality, "its settings lack size, quantile or error", mend="they are damaged; train it again"
-            )
-        network = build_network(modality, image, size)
-        _load(network, parts, modality)
-        return cls(modality, image, size, network.eval(), law_of(image, quantile, error))
+    @classmethod
+    def built(cls, modality: str, entry: Image, size: str, quantizer: str | None) -> Autoencoder:
+        return build_network(modality, entry, size, quantizer=quantizer)
+
+    @classmethod
+    def law_of(cls, entry: Image, quantile: float, error: float) -> Calibrated:
+        return law_of(entry, quantile, error)
 
     @property
-    def levels(self) -> tuple[int, ...]:
-        """Levels of each code dimension."""
-        return self.network.quantizer.levels
-
-    @property
-    def vocab_size(self) -> int:
-        return self.network.quantizer.vocab_size
+    def view(self) -> DenseView:
+        return view_of(self.modality, self.entry)
 
     @property
     def token_shape(self) -> tuple[int, int]:
         return self.entry.grid
 
-    @property
-    def parts(self) -> Parts:
-        """Weights, and the settings that give them their meaning."""
+    def meaning(self) -> Mapping[str, Json]:
         cell = self.entry.cell
         steps = cell.levels if isinstance(cell, Continuous) else None
-        return Parts(
-            tensors={name: tensor.numpy() for name, tensor in self.network.state_dict().items()},
-            settings={
-                "size": self.size,
-                "codebook": list(self.levels),
-                "image": [*self.entry.size, self.entry.channels],
-                "patch": list(self.entry.patch),
-                "cell": cell.type,
-                "range": list(value_range(self.entry)),
-                "levels": steps or 0,
-                "quantile": self.law.quantile,
-                "error": self.law.error,
-            },
-        )
+        return {
+            "image": [*self.entry.size, self.entry.channels],
+            "patch": list(self.entry.patch),
+            "cell": cell.type,
+            "range": list(value_range(self.entry)),
+            "levels": steps or 0,
+        }
 
-    def encode(self, values: Sequence[object]) -> TokenBatch:
-        """Turn images into ids, one per patch, row by row.
+    def natural(self, outputs: Array) -> list[Array]:
+        return natural(self.modality, self.entry, outputs.astype(np.float32))
 
-        Raises:
-            CodecError: if an image has another shape, is not finite, or lies out of its range.
-        """
-        length = int(np.prod(self.token_shape))
-        ids_NL = np.zeros((len(values), length), np.int64)
-        if len(values):
-            patches_NLC = torch.from_numpy(view_of(self.modality, self.entry).encode(values))
-            with torch.inference_mode():
-                # One at a time: a matrix product of another batch size rounds differently, and a latent on
-                # the border of two levels would fall to either, depending on what it is encoded with.
-                for number in range(len(values)):
-                    ids_NL[number] = self.network.encode(patches_NLC[number : number + 1])[1][0].numpy()
-        return TokenBatch.of_grid(ids_NL, self.vocab_size)
+    def errors(self, given: Sequence[object], back: Sequence[object]) -> NDArray[np.float64]:
+        difference = self._stack(given) - self._stack(back)
+        errors_N: NDArray[np.float64] = np.sqrt(np.square(difference).reshape(len(given), -1).mean(axis=1))
+        return errors_N
 
-    def decode(self, tokens: TokenBatch) -> list[Array]:
-        """Turn ids into images, (H, W) where there is one channel: in range, on the levels, of length one.
+    def tally(self, given: Sequence[object], back: Sequence[object]) -> Tally:
+        ours, theirs = self._stack(given), self._stack(back)
+        counted = {"images": float(len(given)), "square": np.square(self.errors(given, back)).sum()}
+        if isinstance(self.entry.cell, Direction):
+            counted["angle"] = angles(ours, theirs).mean(axis=(1, 2)).sum()
+        else:
+            low, high = value_range(self.entry)
+            counted["similarity"] = structural_similarity(ours, theirs, high - low).sum()
+        return {name: np.asarray(value, np.float64) for name, value in counted.items()}
 
-        Raises:
-            CodecError: if a row has not one id per patch, or an id is out of the vocabulary.
-        """
-        length = int(np.prod(self.token_shape))
-        ids_NL = torch.from_numpy(grid_of(tokens, self.modality, length, self.vocab_size))
-        if not len(tokens):
-            return []
-        with torch.inference_mode():
-            rows = [self.network.decode(self.network.quantizer.codes_of(row[None])) for row in ids_NL]
-        return natural(self.modality, self.entry, torch.cat(rows).numpy())
+    def scores(self, tally: Tally) -> dict[str, float | None]:
+        images, low_high = float(tally["images"]), value_range(self.entry)
+        rmse = math.sqrt(tally["square"] / images)
+        if "angle" in tally:
+            return {METRIC: rmse, "mean angular error in degrees": float(tally["angle"]) / images}
+        psnr = 20 * math.log10((low_high[1] - low_high[0]) / rmse) if rmse else None
+        return {METRIC: rmse, "PSNR in dB": psnr, "SSIM": float(tally["similarity"]) / images}
+
+    def coloured(self, values: Sequence[object]) -> Iterator[NDArray[np.uint8]]:
+        low, high = value_range(self.entry)
+        for image_HWK in self._stack(values):
+            shown = image_HWK if image_HWK.shape[2] == 3 else np.repeat(image_HWK[..., :1], 3, axis=2)
+            yield np.rint((shown - low) / (high - low) * 255).clip(0, 255).astype(np.uint8)
+
+    def _stack(self, values: Sequence[object]) -> NDArray[np.float64]:
+        """Images (N, H, W, K) within their range."""
+        shape = (*self.entry.size, self.entry.channels)
+        return np.clip(read_stack(values, self.modality, shape), *value_range(self.entry))
 
 
 def image_of_numbers(modality: str, entry: Modality) -> Image:
     """The entry, if `vit-fsq` can serve it.
 
     Raises:
-        CodecError: if it is no image of numbers or directions, or no codebook has its `vocab_size`.
+        CodecError: if it is no image of numbers or directions.
     """
     if not isinstance(entry, Image) or not isinstance(entry.cell, Continuous | Direction):
         got = f"{entry.cell.type} cells" if isinstance(entry, Image) else entry.kind
         raise CodecError(modality, "vit-fsq is for images of numbers or directions", got=got)
-    if entry.vocab_size is not None and entry.vocab_size not in FSQ_LEVELS:
-        raise CodecError(
-            f"{modality}.vocab_size", "is the size of no codebook of 'vit-fsq'",
-            got=str(entry.vocab_size), mend=nearest_codebook(entry.vocab_size),
-        )  # fmt: skip
     return entry
 
 
 def build_network(
-    modality: str, entry: Image, size: str, generator: torch.Generator | None = None
+    modality: str,
+    entry: Image,
+    size: str,
+    generator: torch.Generator | None = None,
+    quantizer: str | None = None,
 ) -> Autoencoder:
     """The autoencoder of an entry, its first weights drawn, or unset without a generator.
 
     Raises:
-        CodecError: if there is no such size.
+        CodecError: if there is no such size or quantizer, or no such codebook of it.
     """
-    if size not in SIZES:
-        raise CodecError(modality, f"there is no size {size!r} of 'vit-fsq'", mend=nearest(size, list(SIZES)))
+    scale = size_of(size, modality, "vit-fsq")
     patch_dim = entry.patch[0] * entry.patch[1] * entry.channels
-    levels = FSQ_LEVELS[entry.vocab_size or FSQ_DEFAULT]
-    return Autoencoder(entry.grid, patch_dim, levels, SIZES[size], generator)
+    codes = build_quantizer(quantizer or "fsq", entry.vocab_size or FSQ_DEFAULT, modality)
+    network = Autoencoder(entry.grid, patch_dim, codes, scale)
+    if generator is not None:
+        network.draw(generator)
+    return network
 
 
 def law_of(entry: Image, quantile: float, error: float) -> Calibrated:
@@ -200,26 +170,3 @@ def natural(modality: str, entry: Image, patches_NLC: NDArray[np.float32]) -> li
         levels = np.linspace(low, high, entry.cell.levels)
         values = levels[np.rint((values - low) / (high - low) * (len(levels) - 1)).astype(np.int64)]
     return list(values.astype(np.float32))
-
-
-def _load(network: Autoencoder, parts: Parts, modality: str) -> None:
-    """Put stored weights in place.
-
-    Raises:
-        CodecError: if they are not those of this network; the first that differs is named.
-    """
-    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    wrong = [f"{name} is missing" for name in expected if name not in parts.tensors]
-    for name, tensor in parts.tensors.items():
-        if expected.get(name) != tensor.shape:
-            wrong.append(f"{name} of shape {list(tensor.shape)}")
-        elif tensor.dtype != np.float32 or not np.isfinite(tensor).all():
-            wrong.append(f"{name} holds other than finite float32 numbers")
-    if wrong:
-        raise CodecError(
-            modality,
-            "its weights are not those of the network that its entry asks for",
-            got=wrong[0],
-            mend="the entry has changed since, or a file is damaged; train it again",
-        )
-    network.load_state_dict({name: torch.tensor(tensor) for name, tensor in parts.tensors.items()})

@@ -1,18 +1,28 @@
-"""Learned codecs that nobody has fitted: random weights, so that shapes, ids and laws can be tested at once.
+"""The learned codecs by name, and ones that nobody has fitted: random weights, so that shapes, ids and laws
+can be tested at once.
 
-What they keep of a value is nothing to speak of; everything else that a codec owes, they owe too.
+What an unfitted codec keeps of a value is nothing to speak of; what else a codec owes, it owes too.
 """
 
 import torch
 
 from fourm_codecs.base import StoredCodec
-from fourm_codecs.image_tokenizer import ImageTokenizer, build_network, image_of_numbers, law_of, value_range
+from fourm_codecs.class_tokenizer import ClassTokenizer
+from fourm_codecs.feature_tokenizer import FeatureTokenizer
+from fourm_codecs.image_tokenizer import ImageTokenizer
 from fourm_codecs.set_codes import untrained_codecs
 from fourm_codecs.sets import SetCodec
+from fourm_codecs.vector_tokenizer import VectorTokenizer
 from fourm_codecs.vocabulary import WordVocabulary
 from fourm_schema.errors import CodecError
 from fourm_schema.modality import Modality, Set
-from fourm_schema.select import CODES_GRAMMAR, LEARNED_CODECS, select
+from fourm_schema.select import CODES_GRAMMAR, select
+
+AnyLearned = ImageTokenizer | ClassTokenizer | FeatureTokenizer | VectorTokenizer
+
+LEARNED: dict[str, type[AnyLearned]] = {
+    kind.codec_name(): kind for kind in (ImageTokenizer, ClassTokenizer, FeatureTokenizer, VectorTokenizer)
+}
 
 
 def untrained(
@@ -20,6 +30,7 @@ def untrained(
     entry: Modality,
     size: str = "tiny",
     seed: int = 0,
+    quantizer: str | None = None,
     vocabulary: WordVocabulary | None = None,
 ) -> StoredCodec:
     """The learned codec of an entry with its first weights.
@@ -29,20 +40,26 @@ def untrained(
         entry: what the schema says of it.
         size: of the networks.
         seed: of the weights.
-        vocabulary: of a set's text fields, if it has some.
+        quantizer: one of `fourm_codecs.quantizers.choice.QUANTIZERS`; None takes the usual one.
+        vocabulary: of the text fields of a set with learned fields, if it has some.
 
     Raises:
-        CodecError: if the entry's codec is no learned one, or one that this version cannot build.
+        CodecError: if the entry's codec is no learned one.
+    """
+    if isinstance(entry, Set) and select(entry, "tokens").codec == CODES_GRAMMAR:
+        codecs = untrained_codecs(modality, entry, size, seed, quantizer)
+        return SetCodec(modality, entry, vocabulary, codecs=codecs)
+    generator = torch.Generator().manual_seed(seed)
+    return learned_class(modality, entry).drawn(modality, entry, size, quantizer, generator)
+
+
+def learned_class(modality: str, entry: Modality) -> type[AnyLearned]:
+    """The class of an entry's codec.
+
+    Raises:
+        CodecError: if it is no learned one.
     """
     codec = entry.codec or select(entry, "tokens").codec
-    if isinstance(entry, Set) and codec == CODES_GRAMMAR:
-        return SetCodec(modality, entry, vocabulary, codecs=untrained_codecs(modality, entry, size, seed))
-    if codec not in LEARNED_CODECS:
+    if codec not in LEARNED:
         raise CodecError(modality, f"its codec {codec!r} is not learned", mend="build it with build_codec")
-    if codec != "vit-fsq":
-        raise CodecError(modality, f"codec {codec!r} comes in a later release")
-    image = image_of_numbers(modality, entry)
-    low, high = value_range(image)
-    network = build_network(modality, image, size, torch.Generator().manual_seed(seed))
-    # Of images of its range, none is further off than the range is wide.
-    return ImageTokenizer(modality, image, size, network.eval(), law_of(image, 1.0, float(high - low)))
+    return LEARNED[codec]

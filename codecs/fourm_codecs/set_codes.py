@@ -41,17 +41,10 @@ def learned_fields(entry: Set) -> dict[str, MaskField | VectorField]:
 def entry_of_field(field: MaskField | VectorField) -> Modality:
     """The modality whose values are those of a field, and whose codec is the field's."""
     if isinstance(field, MaskField):
-        cell = {"type": "continuous", "range": (0.0, 1.0), "levels": 2}
         patch = field.size // isqrt(field.tokens)
         return Image.model_validate(
-            {
-                "kind": "image",
-                "size": field.size,
-                "patch": patch,
-                "cell": cell,
-                "vocab_size": field.vocab_size,
-            }
-            | {"codec": "vit-fsq"}
+            {"kind": "image", "size": field.size, "patch": patch, "vocab_size": field.vocab_size}
+            | {"cell": {"type": "categorical", "classes": 2}, "codec": "vit-class-fsq"}
         )
     return Vector.model_validate(
         {"kind": "vector", "dim": field.dim, "ranges": (field.range,), "tokens": field.tokens}
@@ -230,7 +223,9 @@ def parts_of_codecs(codecs: Mapping[str, StoredCodec]) -> Parts:
     return Parts(tensors=tensors, settings={"fields": settings} if settings else {})
 
 
-def untrained_codecs(modality: str, entry: Set, size: str = "tiny", seed: int = 0) -> dict[str, StoredCodec]:
+def untrained_codecs(
+    modality: str, entry: Set, size: str = "tiny", seed: int = 0, quantizer: str | None = None
+) -> dict[str, StoredCodec]:
     """Codecs of a set's learned fields that nobody has fitted, their weights drawn.
 
     Args:
@@ -238,12 +233,13 @@ def untrained_codecs(modality: str, entry: Set, size: str = "tiny", seed: int = 
         entry: the declared set.
         size: of the networks.
         seed: of the weights; each field draws its own.
+        quantizer: as `fourm_codecs.learned.untrained` takes it.
     """
     # Torch takes seconds, which sets without such fields should not cost.
     from fourm_codecs.learned import untrained
 
     return {
-        name: untrained(f"{modality}.{name}", entry_of_field(field), size, seed + place)
+        name: untrained(f"{modality}.{name}", entry_of_field(field), size, seed + place, quantizer)
         for place, (name, field) in enumerate(learned_fields(entry).items())
     }
 

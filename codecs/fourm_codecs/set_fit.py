@@ -13,7 +13,7 @@ import numpy as np
 
 from fourm_codecs.base import Array, Record, StoredCodec
 from fourm_codecs.files import from_bytes, read_file, to_bytes, write_file
-from fourm_codecs.fit_image import FIT, FitRecipe, Progress, fit
+from fourm_codecs.fit import FIT, FitRecipe, Progress, fit
 from fourm_codecs.fit_report import FitReport
 from fourm_codecs.fit_values import HELD_OUT_EVERY, HELD_OUT_MOST, Values
 from fourm_codecs.set_codes import (

@@ -1,4 +1,4 @@
-"""A vision transformer autoencoder around a finite scalar quantizer: patches -> codes -> patches.
+"""Vision transformer autoencoders around a quantizer: patches -> codes -> patches.
 
 Source: pre-norm blocks of Dosovitskiy et al. 2021, https://arxiv.org/abs/2010.11929; one code per patch as in
 4M, Mizrahi et al. 2023, https://arxiv.org/abs/2312.06647, section 3.1.
@@ -7,18 +7,22 @@ Shapes: N images, L patches (row by row), C numbers of a patch, D width, H heads
 dimensions.
 """
 
-import math
+from collections.abc import Iterable
 
 import attrs
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.utils import skip_init
 
-from fourm_codecs.quantizers.fsq import FiniteScalarQuantizer
+from fourm_codecs.code_network import CodeNetwork, Standard, linear, split
+from fourm_codecs.quantizers.interface import Quantized, Quantizer
 
 MLP_RATIO = 4
 NORM_EPS = 1e-6
+CELL_WIDTH = 16
+NOTHING_IGNORED = -100
 
 
 @attrs.frozen
@@ -62,8 +66,8 @@ class Block(nn.Module):
         dim, hidden = size.dim, size.dim * MLP_RATIO
         self.heads = size.heads
         self.norm_attention, self.norm_mlp = nn.LayerNorm(dim, NORM_EPS), nn.LayerNorm(dim, NORM_EPS)
-        self.qkv, self.merge = _linear(dim, 3 * dim), _linear(dim, dim)
-        self.up, self.down = _linear(dim, hidden), _linear(hidden, dim)
+        self.qkv, self.merge = linear(dim, 3 * dim), linear(dim, dim)
+        self.up, self.down = linear(dim, hidden), linear(hidden, dim)
 
     def forward(self, x_NLD: Tensor) -> Tensor:
         count, length, dim = x_NLD.shape
@@ -75,70 +79,125 @@ class Block(nn.Module):
         return x_NLD + added_NLD
 
 
-class Autoencoder(nn.Module):
-    """Patches -> one id each -> patches.
+class PatchNetwork(CodeNetwork):
+    """Patches -> one id each -> patches, by two vision transformers.
 
     Args:
         grid: (rows, columns) of patches.
         patch_dim: C.
-        levels: of the quantizer.
+        quantizer: of the codes.
         size: of the two transformers.
-        generator: draws the first weights; None leaves them unset, for weights that are loaded.
     """
 
     positions: Tensor
 
-    def __init__(
-        self,
-        grid: tuple[int, int],
-        patch_dim: int,
-        levels: tuple[int, ...],
-        size: Size,
-        generator: torch.Generator | None = None,
-    ) -> None:
+    def __init__(self, grid: tuple[int, int], patch_dim: int, quantizer: Quantizer, size: Size) -> None:
         super().__init__()
-        self.quantizer = FiniteScalarQuantizer(levels)
+        self.quantizer = quantizer
         self.register_buffer("positions", sincos_2d(grid, size.dim), persistent=False)
-        self.from_patch, self.to_code = _linear(patch_dim, size.dim), _linear(size.dim, len(levels))
-        self.from_code, self.to_patch = _linear(len(levels), size.dim), _linear(size.dim, patch_dim)
+        self.from_patch, self.to_code = linear(patch_dim, size.dim), linear(size.dim, quantizer.width)
+        self.from_code, self.to_patch = linear(quantizer.width, size.dim), linear(size.dim, patch_dim)
         self.encoder = nn.Sequential(
             *(Block(size) for _ in range(size.depth)), nn.LayerNorm(size.dim, NORM_EPS)
         )
         self.decoder = nn.Sequential(
             *(Block(size) for _ in range(size.depth)), nn.LayerNorm(size.dim, NORM_EPS)
         )
-        if generator is not None:
-            _draw(self, generator)
 
-    def encode(self, patches_NLC: Tensor) -> tuple[Tensor, Tensor]:
-        """Codes (N, L, Z), with gradients straight through the rounding, and their ids (N, L)."""
-        x_NLD = self.encoder(self.from_patch(patches_NLC) + self.positions)
-        codes_NLZ, ids_NL = self.quantizer(self.to_code(x_NLD))
-        return codes_NLZ, ids_NL
+    def encode(self, inputs: Tensor) -> Quantized:
+        quantized: Quantized = self.quantizer(
+            self.to_code(self.encoder(self.from_patch(self.into(inputs)) + self.positions))
+        )
+        return quantized
 
     def decode(self, codes_NLZ: Tensor) -> Tensor:
-        """Patches (N, L, C) of codes."""
-        x_NLD = self.decoder(self.from_code(codes_NLZ) + self.positions)
-        patches_NLC: Tensor = self.to_patch(x_NLD)
+        patches_NLC: Tensor = self.to_patch(self.decoder(self.from_code(codes_NLZ) + self.positions))
+        return self.out_of(patches_NLC)
+
+    def into(self, inputs: Tensor) -> Tensor:
+        """Patches (N, L, C) of the values."""
+        return inputs
+
+    def out_of(self, patches_NLC: Tensor) -> Tensor:
+        """What the codec reads values from."""
         return patches_NLC
 
-    def forward(self, patches_NLC: Tensor) -> Tensor:
-        """Patches after a round trip."""
-        return self.decode(self.encode(patches_NLC)[0])
+
+class Autoencoder(PatchNetwork):
+    """Patches of numbers in [-1, 1], by the squared error of what comes back."""
+
+    def compare(self, outputs: Tensor, inputs: Tensor) -> Tensor:
+        return F.mse_loss(outputs, inputs)
 
 
-def _linear(inputs: int, outputs: int) -> nn.Linear:
-    # Its own first weights would be drawn from the global generator.
-    layer = skip_init(nn.Linear, inputs, outputs)  # type: ignore[no-untyped-call]  # torch gives it no types
-    assert isinstance(layer, nn.Linear)
-    return layer
+class ClassAutoencoder(PatchNetwork):
+    """Patches of class numbers: a learned vector per cell goes in, logits of each cell come out.
+
+    Args:
+        grid, quantizer, size: as above.
+        cells: P, of a patch.
+        classes: K.
+        ignore: the class whose cells do not count.
+    """
+
+    def __init__(
+        self,
+        grid: tuple[int, int],
+        cells: int,
+        classes: int,
+        quantizer: Quantizer,
+        size: Size,
+        ignore: int | None = None,
+    ) -> None:
+        super().__init__(grid, cells * CELL_WIDTH, quantizer, size)
+        # As a layer without a lookup of its own, so that its first weights are drawn like those of others.
+        self.from_class, self.to_class = linear(classes, CELL_WIDTH), linear(CELL_WIDTH, classes)
+        self.ignore = NOTHING_IGNORED if ignore is None else ignore
+
+    def into(self, inputs: Tensor) -> Tensor:
+        cells_NLPE = F.embedding(inputs.long(), self.from_class.weight.T) + self.from_class.bias
+        return cells_NLPE.flatten(2)
+
+    def out_of(self, patches_NLC: Tensor) -> Tensor:
+        logits_NLPK: Tensor = self.to_class(split(patches_NLC, CELL_WIDTH))
+        return logits_NLPK
+
+    def compare(self, outputs: Tensor, inputs: Tensor) -> Tensor:
+        logits_RK, classes_R = outputs.flatten(0, 2), inputs.long().flatten()
+        counted = (classes_R != self.ignore).sum().clamp(min=1)
+        return F.cross_entropy(logits_RK, classes_R, ignore_index=self.ignore, reduction="sum") / counted
 
 
-@torch.no_grad()
-def _draw(network: Autoencoder, generator: torch.Generator) -> None:
-    """Xavier-uniform matrices (Glorot and Bengio 2010, equation 16), zero biases; norms keep their ones."""
-    for module in network.modules():
-        if isinstance(module, nn.Linear):
-            bound = math.sqrt(6 / (module.in_features + module.out_features))
-            module.weight.uniform_(-bound, bound, generator=generator)
-            module.bias.zero_()
+class FeatureAutoencoder(PatchNetwork):
+    """Patches of feature vectors, brought to mean 0 and deviation 1 channel by channel.
+
+    Args:
+        grid, quantizer, size: as above.
+        cells: P, of a patch.
+        channels: K, of a cell.
+    """
+
+    def __init__(
+        self, grid: tuple[int, int], cells: int, channels: int, quantizer: Quantizer, size: Size
+    ) -> None:
+        width = max(CELL_WIDTH, size.dim // cells)
+        super().__init__(grid, cells * width, quantizer, size)
+        self.width, self.channels = width, channels
+        self.from_cell, self.to_cell = linear(channels, width), linear(width, channels)
+        self.scale = Standard(channels)
+
+    def measure(self, values: Iterable[NDArray[np.generic]]) -> None:
+        self.scale.measure(batch.reshape(-1, self.channels) for batch in values)
+
+    def into(self, inputs: Tensor) -> Tensor:
+        cells_NLPK = self.scale(split(inputs, self.channels))
+        patches_NLC: Tensor = self.from_cell(cells_NLPK).flatten(2)
+        return patches_NLC
+
+    def out_of(self, patches_NLC: Tensor) -> Tensor:
+        cells_NLPK = self.to_cell(split(patches_NLC, self.width))
+        return self.scale.undo(cells_NLPK).flatten(2)
+
+    def compare(self, outputs: Tensor, inputs: Tensor) -> Tensor:
+        shown, wanted = (self.scale(split(side, self.channels)) for side in (outputs, inputs))
+        return F.smooth_l1_loss(shown, wanted)

@@ -24,7 +24,7 @@ from digits import load_splits, train_judge
 from evaluation import predict
 from fourm_codecs.base import StoredCodec
 from fourm_codecs.build import build_codec
-from fourm_codecs.fit_image import FitRecipe, fit
+from fourm_codecs.fit import FitRecipe, fit
 from fourm_codecs.store import save_codec
 from fourm_codecs.vocabulary import WordVocabulary
 from fourm_runtime.any_to_any import AnyToAny

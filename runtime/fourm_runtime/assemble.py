@@ -21,7 +21,6 @@ from fourm_runtime.transformer import AnyToAnyTransformer
 from fourm_schema.allocation import Allocation, allocate
 from fourm_schema.architecture import Architecture
 from fourm_schema.plan import Plan
-from fourm_schema.resolve import require_runnable
 
 OUTPUT_STD = 0.02
 INPUT_STD = 0.5
@@ -41,9 +40,8 @@ def assemble(
         allocation: rows that a checkpoint already gave; None gives fresh ones.
 
     Raises:
-        PlanError: if a stream cannot run in this version, or rows would have to move.
+        PlanError: if rows would have to move.
     """
-    require_runnable(plan)
     model = empty_model(plan, allocate(plan, allocation), architecture)
     initialise(model, seed)
     return model

@@ -19,7 +19,7 @@ from fourm_codecs import fit_values
 from fourm_codecs.base import Parts, TokenBatch
 from fourm_codecs.build import build_codec
 from fourm_codecs.check import violations
-from fourm_codecs.fit_image import FitRecipe, Fitted, fit
+from fourm_codecs.fit import FitRecipe, Fitted, fit
 from fourm_codecs.fit_report import round_trip
 from fourm_codecs.fit_values import FitValues
 from fourm_codecs.image_tokenizer import ImageTokenizer, build_network, law_of, natural, view_of
@@ -135,7 +135,7 @@ def test_fitting_lowers_the_loss_and_says_what_it_kept(fitted: tuple[Fitted, Pat
     assert [line["step"] for line in lines] == [5, 10, 15, 20, 25, 30]
     assert lines[-1]["loss"] < 0.5 * lines[0]["loss"]
     assert kept == round_trip(found.codec, list(images(60)[9::10]), 0.95)
-    assert kept.images == 6
+    assert kept.values == 6
     assert kept.used_ids + kept.dead_ids == kept.ids == 40
     assert 1 <= kept.perplexity <= kept.used_ids
     assert report["held_out"]["codebook_use"] == kept.codebook_use == kept.used_ids / 40
@@ -146,7 +146,7 @@ def test_fitting_lowers_the_loss_and_says_what_it_kept(fitted: tuple[Fitted, Pat
 
 def test_the_law_is_what_was_measured(fitted: tuple[Fitted, Path]) -> None:
     found, _ = fitted
-    bound = found.report.held_out.rmse_quantile
+    bound = found.report.held_out.error_quantile
 
     assert found.codec.law.error == bound
     assert found.codec.law.describe() == (
@@ -158,7 +158,7 @@ def test_more_steps_keep_more(fitted: tuple[Fitted, Path]) -> None:
     """Fitted weights, not the decoder's clipping, are what brings images back."""
     held_out = list(images(60)[9::10])
 
-    assert fitted[0].report.held_out.rmse < 0.5 * round_trip(untrained(ENTRY), held_out, 0.95).rmse
+    assert fitted[0].report.held_out.error < 0.5 * round_trip(untrained(ENTRY), held_out, 0.95).error
 
 
 def test_a_loaded_tokenizer_is_the_saved_one(fitted: tuple[Fitted, Path], tmp_path: Path) -> None:
@@ -269,16 +269,14 @@ def test_an_entry_that_it_cannot_serve_is_refused() -> None:
         ImageTokenizer.from_entry("x", classes, Parts())
 
     no_codebook = ENTRY.model_copy(update={"vocab_size": 50})
-    with pytest.raises(
-        CodecError, match=r"^x\.vocab_size: .* 'vit-fsq'; got 50; the nearest is 40; there are"
-    ):
-        ImageTokenizer.from_entry("x", no_codebook, Parts())
+    with pytest.raises(CodecError, match=r"^x\.vocab_size: .* 'fsq'; got 50; the nearest is 40; there are"):
+        build_network("x", no_codebook, "tiny")
 
 
 CHILD = """
 import os, signal, sys
 from pathlib import Path
-from fourm_codecs.fit_image import fit
+from fourm_codecs.fit import fit
 from tests.codecs.test_image_tokenizer import ENTRY, RECIPE, images
 
 reads = 0

@@ -58,7 +58,7 @@ def alike(one: object, other: object) -> bool:
     return np.allclose(np.asarray(one, np.float64), np.asarray(other, np.float64), rtol=1e-12, atol=1e-9)
 
 
-IMAGES = [
+IMAGES: list[dict[str, object]] = [
     {"size": [2, 3], "cell": {"type": "direction"}},
     {"size": [2, 3], "cell": {"type": "continuous", "channels": 3, "range": [0, 255]}},
     {"size": [3, 2], "cell": {"type": "categorical", "classes": 4}},

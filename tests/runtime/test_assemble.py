@@ -75,7 +75,7 @@ def test_keys_begin_as_queries_and_values_as_neither() -> None:
 
 def test_a_stream_that_cannot_run_is_refused_before_anything_is_built() -> None:
     """A codec of a later release has no tokens yet; a model over it could not be fed."""
-    learned = attrs.evolve(stream("image", 1), codec="vit-class-fsq")
+    learned = attrs.evolve(stream("image", 1), codec="grammar-codes")
 
     with pytest.raises(PlanError, match=r"image1\.tokens"):
         assemble(plan_of(learned), SHAPE)

@@ -46,7 +46,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     fourm("data", "import", folder / "samples.jsonl", "--schema", folder / "modalities.yaml", "--to", data)
     fourm("codec", "train", "words", "--data", data, "--to", codecs)
     printed = fourm("codec", "train", "photo", "--data", data, "--to", codecs, *FIT)
-    assert "3 images held out: root mean square error" in printed
+    assert "3 values held out: root mean square error" in printed
     assert "of 40 ids used" in printed
     return folder
 

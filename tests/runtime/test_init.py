@@ -152,7 +152,7 @@ def test_a_size_that_no_patch_divides_is_to_be_changed(tmp_path: Path) -> None:
     assert "All are 211 x 223 cells: no patch cuts that into few tokens." in said(init(tmp_path), "photo")
 
 
-def test_codecs_that_do_not_exist_yet_are_told(tmp_path: Path) -> None:
+def test_codecs_that_have_to_be_learned_are_told(tmp_path: Path) -> None:
     """What one cannot train should be known before a week of preparing data."""
     save(tmp_path / "land", BLOCKS, ".png")
     save(tmp_path / "small", BLOCKS[:, ::8, ::8], ".png")
@@ -161,12 +161,8 @@ def test_codecs_that_do_not_exist_yet_are_told(tmp_path: Path) -> None:
     draft = init(tmp_path)
     needs = {found.name: found.before_training for found in draft.found}
 
-    assert needs["land"].startswith(
-        "codec 'vit-class-fsq' is not in this version, which cannot train on it; use patch"
-    )
-    assert needs["dino"].startswith(
-        "codec 'mlp-pq' is not in this version, which cannot train on it; give ranges"
-    )
+    assert needs["land"] == "codec 'vit-class-fsq' is learned, by: fourm codec train land"
+    assert needs["dino"] == "codec 'mlp-pq' is learned, by: fourm codec train dino"
     assert needs["photo"] == "codec 'vit-fsq' is learned, by: fourm codec train photo"
     assert needs["small"] == ""
 

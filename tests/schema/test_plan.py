@@ -12,7 +12,7 @@ from fourm_schema.allocation import Allocation, allocate
 from fourm_schema.errors import PlanError
 from fourm_schema.load import load_schema, parse_schema
 from fourm_schema.plan import Plan, Special
-from fourm_schema.resolve import require_runnable, resolve
+from fourm_schema.resolve import resolve
 from fourm_schema.schema import Schema
 from tests.schema.schema_samples import DIGITS, EVERYTHING, schema_of, schemas
 
@@ -33,9 +33,14 @@ def test_the_digits_resolve_to_five_streams() -> None:
     assert plan.special(caption) == Special(0, 1, 2, 3, first_sentinel=4, sentinel_count=10)
 
 
-def test_the_shipped_file_is_a_plan_that_can_be_trained(root: Path) -> None:
+def test_the_shipped_file_is_a_plan_with_as_many_tokens_as_4m_21(root: Path) -> None:
     """It is the first file a user copies."""
-    require_runnable(resolve(load_schema(root / "modalities.yaml")))
+    plan = resolve(load_schema(root / "modalities.yaml"))
+    wanted = {"rgb": 196, "clip": 196, "dinov2": 256, "dinov2_global": 16, "caption": 256}
+    # Items of a box and 16 codes of a mask; of a box, 8 codes of a pose, and 22 bins; then the end token.
+    wanted |= {"instances": 14 * (4 + 16) + 1, "poses": 7 * (4 + 8 + 9 + 3 + 10) + 1}
+
+    assert {name: plan.stream(name).length for name in wanted} == wanted
 
 
 def test_a_dense_vector_is_one_token_of_all_its_numbers() -> None:

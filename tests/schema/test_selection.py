@@ -6,7 +6,7 @@ from fourm_schema.errors import PlanError, SchemaError
 from fourm_schema.explain import explain_rows
 from fourm_schema.load import parse_schema
 from fourm_schema.plan import Stream
-from fourm_schema.resolve import LEARNED_VOCAB_SIZES, require_runnable, resolve
+from fourm_schema.resolve import LEARNED_VOCAB_SIZES, resolve
 from fourm_schema.select import ASKED, EMBEDDINGS, LEARNED_CODECS, POSITIONS, TABLE
 from tests.schema.schema_samples import DIGITS, EVERYTHING, schema_of
 
@@ -102,38 +102,6 @@ def test_every_learned_codec_has_a_vocabulary_size() -> None:
     assert set(LEARNED_VOCAB_SIZES) == set(LEARNED_CODECS) < {row.codec for row in TABLE}
 
 
-def test_a_plan_of_exact_codecs_can_be_trained() -> None:
-    require_runnable(resolve(parse_schema(DIGITS)))
-
-
-def test_a_plan_names_every_stream_that_cannot_be_trained_yet_and_what_to_declare_instead() -> None:
-    """Described is not the same as trainable: the difference is told before a dataset is built."""
-    plan = resolve(
-        schema_of(
-            boxes="kind: set, max_items: 2, fields: {f: {type: box}}",
-            depth="kind: image, size: 8, patch: 4, cell: {type: continuous, range: [0, 1]}",
-            land="kind: image, size: 8, patch: 4, cell: {type: categorical, classes: 3}",
-            clip="kind: image, size: 8, patch: 4, cell: {type: features, channels: 3}",
-            dino="kind: vector, dim: 64",
-            things="kind: set, max_items: 2, fields: {f: {type: box}, outline: {type: mask}}",
-            caption="kind: text, vocabulary: words, max_tokens: 8",
-        )
-    )
-
-    with pytest.raises(PlanError) as caught:
-        require_runnable(plan)
-
-    assert str(caught.value).splitlines() == [
-        "modalities: 3 streams cannot be trained in this version; ",
-        "  land.tokens (codec 'vit-class-fsq'): its codec comes later; "
-        "use patch: 1 with at most 256 cells for exact tokens",
-        "  clip.tokens (codec 'vit-feature-fsq'): its codec comes later; "
-        "use shown: [pixels] as an input only",
-        "  dino.tokens (codec 'mlp-pq'): its codec comes later; give ranges with codec: bins, "
-        "or shown: [values] as an input only",
-    ]
-
-
 def test_a_set_with_masks_cannot_ask_for_the_codec_of_sets_without() -> None:
     """Asking for it by name would only put the refusal off until the first record is encoded."""
     outline = "kind: set, max_items: 2, fields: {outline: {type: mask}}"
@@ -151,7 +119,6 @@ def test_a_learned_image_stream_has_one_token_per_patch_and_a_codebook_that_exis
     assert only_stream(image).vocab_size == 15_360
     chosen = only_stream(f"{image}, vocab_size: 240")
     assert (chosen.grid, chosen.length, chosen.vocab_size) == ((4, 2), 8, 240)
-    require_runnable(resolve(schema_of(rgb=image)))
 
 
 def test_a_vocabulary_size_that_no_codebook_has_is_refused_with_the_nearest() -> None:

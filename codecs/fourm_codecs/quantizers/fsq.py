@@ -8,13 +8,13 @@ Shapes: (...) any leading axes, Z code dimensions (one per entry of `levels`).
 
 import math
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from fourm_codecs.quantizers.interface import Quantized, Quantizer
 from fourm_schema.errors import CodecError
 
 
-class FiniteScalarQuantizer(nn.Module):
+class FiniteScalarQuantizer(Quantizer):
     """Round each code dimension to one of `levels[z]` values in [-1, 1]. It has no weights.
 
     Args:
@@ -23,6 +23,8 @@ class FiniteScalarQuantizer(nn.Module):
     Raises:
         CodecError: if a dimension has fewer levels.
     """
+
+    name = "fsq"
 
     def __init__(self, levels: tuple[int, ...]) -> None:
         super().__init__()
@@ -36,47 +38,33 @@ class FiniteScalarQuantizer(nn.Module):
 
     @property
     def vocab_size(self) -> int:
-        """Ids are in [0, vocab_size)."""
         return math.prod(self.levels)
 
-    def forward(self, latents: Tensor) -> tuple[Tensor, Tensor]:
-        """Round latents to the grid; gradients pass the rounding straight through.
+    @property
+    def width(self) -> int:
+        return len(self.levels)
 
-        Args:
-            latents: float (..., Z), any finite numbers; tanh bounds them.
+    @property
+    def codebook(self) -> list[int]:
+        return list(self.levels)
 
-        Returns:
-            codes (..., Z) in [-1, 1], and their ids (...), int64.
-
-        Raises:
-            CodecError: if the last axis is not one number per entry of `levels`.
-        """
-        self._check_width(latents)
+    def forward(self, latents: Tensor) -> Quantized:
+        """Round latents (..., Z) to the grid; tanh bounds them, so any finite numbers will do."""
+        self.check_width(latents)
         flat = latents.reshape(1, -1, len(self.levels))
         codes, ids = self._grid(flat)
-        return codes.reshape(latents.shape), ids.reshape(latents.shape[:-1]).long()
+        return Quantized(
+            codes.reshape(latents.shape), ids.reshape(latents.shape[:-1]).long(), latents.new_zeros(())
+        )
 
     def codes_of(self, ids: Tensor) -> Tensor:
-        """The code (..., Z) that each id stands for.
-
-        Raises:
-            CodecError: if an id is not in [0, vocab_size).
-        """
-        if ids.numel() and not (int(ids.min()) >= 0 and int(ids.max()) < self.vocab_size):
-            got = f"ids from {int(ids.min())} to {int(ids.max())}"
-            raise CodecError("fsq", f"an id is in [0, {self.vocab_size})", got=got)
+        """The code (..., Z) that each id stands for."""
+        self.check_ids(ids)
         codes: Tensor = self._grid.indices_to_codes(ids.reshape(1, -1))
-        return codes.reshape(*ids.shape, len(self.levels)).to(torch.float32)
+        return codes.reshape(*ids.shape, len(self.levels)).float()
 
     def ids_of(self, codes: Tensor) -> Tensor:
         """The id (...), int64, of each code that `codes_of` or `forward` gave."""
-        self._check_width(codes)
+        self.check_width(codes)
         ids: Tensor = self._grid.codes_to_indices(codes)
         return ids.long()
-
-    def _check_width(self, codes: Tensor) -> None:
-        if codes.shape[-1] != len(self.levels):
-            raise CodecError(
-                "fsq", f"a code has {len(self.levels)} numbers, one per entry of {self.levels}",
-                got=str(codes.shape[-1]),
-            )  # fmt: skip

@@ -109,7 +109,6 @@ def grow(
 
     Raises:
         CheckpointError: if an entry changed so that trained rows would mean something else.
-        PlanError: if a new stream cannot be trained in this version.
     """
     change = compare_schemas(checkpoint.schema, schema)
     refuse_broken(change)

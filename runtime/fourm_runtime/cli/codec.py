@@ -13,7 +13,11 @@ group = typer.Typer(no_args_is_help=True, help="Train codecs and hold them to th
 @group.command()
 def train(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="A vocabulary's name in the schema, or an image modality's.")
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="A vocabulary's name in the schema, or that of a modality with a learned codec.",
+        ),
     ],
     data: Annotated[
         Path, typer.Option("--data", metavar="DATASET", help="Learn from the values of this dataset.")
@@ -21,33 +25,48 @@ def train(
     to: Annotated[
         Path, typer.Option("--to", metavar="FOLDER", help="Folder of codecs, one sub-folder per modality.")
     ],
-    size: Annotated[str, typer.Option(metavar="NAME", help="Image: size of the networks.")] = "tiny",
-    steps: Annotated[int, typer.Option(metavar="N", help="Image: steps of the optimizer.")] = 2000,
-    batch_size: Annotated[int, typer.Option(metavar="N", help="Image: images per step.")] = 64,
-    lr: Annotated[float, typer.Option(metavar="RATE", help="Image: highest learning rate.")] = 2e-3,
+    size: Annotated[str, typer.Option(metavar="NAME", help="Learned codec: size of the networks.")] = "tiny",
+    steps: Annotated[int, typer.Option(metavar="N", help="Learned codec: steps of the optimizer.")] = 2000,
+    batch_size: Annotated[int, typer.Option(metavar="N", help="Learned codec: values per step.")] = 64,
+    lr: Annotated[float, typer.Option(metavar="RATE", help="Learned codec: highest learning rate.")] = 2e-3,
     seed: Annotated[
-        int, typer.Option(metavar="SEED", help="Image: of the first weights and the order of the images.")
+        int,
+        typer.Option(metavar="SEED", help="Learned codec: of the first weights and the order of the values."),
     ] = 0,
+    quantizer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Learned codec: fsq, lfq or vq; vq for vectors, fsq for images if left out."
+        ),
+    ] = None,
+    ema: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE",
+            help="Learned codec: take a moving average of the weights, e.g. 0.999; 0 does not.",
+        ),
+    ] = 0.0,
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Image: go on with a fit that was cut off, as if it had not been."),
+        typer.Option(
+            "--resume", help="Learned codec: go on with a fit that was cut off, as if it had not been."
+        ),
     ] = False,
 ) -> None:
-    """Learn a word vocabulary from texts, an image tokenizer (codec `vit-fsq`) from images, or the masks of
-    a set.
+    """Learn a word vocabulary from texts, or a learned codec from images, vectors, or the fields of a set.
 
     A vocabulary is learned from every text that is written in it, those of sets too, and goes into one
-    codec per modality that has such texts. A tokenizer is fitted to nine images in ten and measured on the
-    tenth; what it keeps of those is its law, and stands in NAME/fit with a picture. Of a set (codec
-    `grammar-codes`), each field in learned codes is fitted so, to its values in all records; NAME/FIELD/fit
-    says what is kept. The same values and seed give the same codec.
+    codec per modality that has such texts. A learned codec is fitted to nine values in ten and measured on
+    the tenth; what it keeps of those is its law, and stands in NAME/fit, of images with a picture. Of a set,
+    each field in learned codes (a mask, a long vector) is fitted so, to its values in all records, and
+    NAME/FIELD/fit says what is kept. The same values and seed give the same codec.
 
     Example:
         fourm codec train words --data digits.lance --to codecs/
         fourm codec train photo --data photos.lance --to codecs/ --size small --steps 20000
     """
-    from fourm_codecs.fit_image import FitRecipe
-    from fourm_runtime.cli.codec_train import train_set, train_tokenizer, train_vocabulary, trainable, unknown
+    from fourm_codecs.fit import FitRecipe
+    from fourm_runtime.cli.codec_train import train_learned, train_set, train_vocabulary, trainable, unknown
     from fourm_runtime.data.dataset import Dataset
 
     dataset = Dataset.open(data)
@@ -57,9 +76,11 @@ def train(
     if name in dataset.schema.vocabularies:
         print(train_vocabulary(dataset, name, known[name], to))
         return
-    recipe = FitRecipe(size=size, steps=steps, batch_size=batch_size, lr=lr, seed=seed)
+    recipe = FitRecipe(
+        size=size, quantizer=quantizer, steps=steps, batch_size=batch_size, lr=lr, seed=seed, ema=ema
+    )
     is_set = dataset.schema.modalities[name].kind == "set"
-    print((train_set if is_set else train_tokenizer)(dataset, name, to, recipe, resume))
+    print((train_set if is_set else train_learned)(dataset, name, to, recipe, resume))
 
 
 @group.command()

@@ -8,6 +8,8 @@ import attrs
 from fourm_codecs.base import StoredCodec
 from fourm_codecs.check import violations
 from fourm_codecs.laws import Calibrated, Unmeasured
+from fourm_codecs.set_codes import learned_fields, raw_values
+from fourm_codecs.sets import SetCodec
 from fourm_schema.errors import MissingExtraError
 from fourm_schema.modality import Modality
 
@@ -44,19 +46,35 @@ def measure(codec: StoredCodec, chunks: Iterable[Sequence[object]], count: int) 
 
         first = list(islice(chain.from_iterable(chunks), count))
         return measured(codec, first) if isinstance(codec, TokenizerOf4M) and first else ""
+    if isinstance(codec, SetCodec) and codec.codecs:
+        return _measured_fields(codec, chunks, count)
     if not isinstance(codec.law, Calibrated):
         return ""
     from fourm_codecs.fit_report import round_trip
-    from fourm_codecs.image_tokenizer import ImageTokenizer
+    from fourm_codecs.learned import AnyLearned
 
     values = list(islice(chain.from_iterable(chunks), count))
-    if not isinstance(codec, ImageTokenizer) or not values:
+    if not isinstance(codec, AnyLearned) or not values:
         return ""
     kept = round_trip(codec, values, codec.law.quantile)
     return (
-        f"{codec.law.metric} {kept.rmse:.3g}, of {kept.quantile:.0%} of the values at most "
-        f"{kept.rmse_quantile:.3g}; {kept.used_ids:,} of {kept.ids:,} ids in {kept.images:,} values"
+        f"{kept.metric} {kept.error:.3g}, of {kept.quantile:.0%} of the values at most "
+        f"{kept.error_quantile:.3g}; {kept.used_ids:,} of {kept.ids:,} ids in {kept.values:,} values"
     )
+
+
+def _measured_fields(codec: SetCodec, chunks: Iterable[Sequence[object]], count: int) -> str:
+    """The same of each learned field, over the records of the first `count` sets."""
+    from fourm_codecs.set_fit import FieldValues
+
+    sets = [*islice(chain.from_iterable(chunks), count)]
+    said = []
+    for name, field in learned_fields(codec.entry).items():
+        raw = raw_values(name, field, codec.entry.out_of_range == "clip", codec.modality)
+        values = FieldValues(codec.modality, name, raw, sets).chunks()
+        if told := measure(codec.codecs[name], values, count):
+            said.append(f"{name}: {told}")
+    return "; ".join(said)
 
 
 def check_codec(codec: StoredCodec, entry: Modality, examples: int) -> CheckedCodec:

@@ -1,10 +1,10 @@
-"""What `fourm codec train` can train: a word vocabulary, an image tokenizer, the learned fields of a set."""
+"""What `fourm codec train` can train: a word vocabulary, a learned codec, the learned fields of a set."""
 
 from pathlib import Path
 
 from fourm_codecs.base import Parts
 from fourm_codecs.build import build_codec
-from fourm_codecs.fit_image import FIT, FitRecipe, fit
+from fourm_codecs.fit import FIT, PICTURE, FitRecipe, fit
 from fourm_codecs.set_fit import fit_set
 from fourm_codecs.sets import SetCodec
 from fourm_codecs.store import save_codec
@@ -15,13 +15,13 @@ from fourm_runtime.data.dataset import Dataset
 from fourm_runtime.data.layout import word_vocabulary
 from fourm_schema.errors import CodecError, nearest
 from fourm_schema.modality import Set, Text
-from fourm_schema.select import CODES_GRAMMAR, TRAINABLE_CODECS
+from fourm_schema.select import CODES_GRAMMAR, LEARNED_CODECS
 
 
 def trainable(dataset: Dataset) -> dict[str, list[str]]:
     """What can be trained for a dataset: name -> modalities that need it.
 
-    A vocabulary stands under its own name; an image tokenizer, and a set with learned fields, under its
+    A vocabulary stands under its own name; a learned codec, or that of a set with learned fields, under its
     modality's, unless that names a vocabulary too.
     """
     found: dict[str, list[str]] = {}
@@ -29,7 +29,7 @@ def trainable(dataset: Dataset) -> dict[str, list[str]]:
         if words := word_vocabulary(name, entry):
             found.setdefault(words, []).append(name)
     for stream in dataset.token_streams:
-        if stream.codec in (*TRAINABLE_CODECS, CODES_GRAMMAR):
+        if stream.codec in (*LEARNED_CODECS, CODES_GRAMMAR):
             found.setdefault(stream.modality, [stream.modality])
     return found
 
@@ -97,24 +97,23 @@ def train_set(dataset: Dataset, modality: str, to: Path, recipe: FitRecipe, resu
     return "\n".join(lines)
 
 
-def train_tokenizer(dataset: Dataset, modality: str, to: Path, recipe: FitRecipe, resume: bool) -> str:
-    """Fit an image tokenizer to a modality's images; say what it keeps of those held out."""
+def train_learned(dataset: Dataset, modality: str, to: Path, recipe: FitRecipe, resume: bool) -> str:
+    """Fit a learned codec to a modality's values; say what it keeps of those held out."""
     folder = to / modality
     entry = dataset.schema.modalities[modality]
     with bars() as move:
         fitted = fit(modality, entry, lambda: dataset.values(modality), folder, recipe, resume, move)
     save_codec(fitted.codec, folder)
     kept = fitted.report.held_out
-    psnr = "nothing lost" if kept.psnr is None else f"PSNR {kept.psnr:.1f} dB"
+    shown = folder / FIT / PICTURE
     return "\n".join(
         [
             f"{folder}: {fitted.report.weights:,} weights, {recipe.steps:,} steps, "
             f"loss {fitted.report.loss:.3g}",
-            f"{kept.images} images held out: root mean square error {kept.rmse:.3g}, {psnr}; "
-            f"{fitted.codec.law.describe()}",
+            f"{kept.values} values held out: {kept.describe()}; {fitted.codec.law.describe()}",
             f"{kept.used_ids:,} of {kept.ids:,} ids used, {kept.dead_ids:,} dead; "
             f"perplexity {kept.perplexity:,.1f}",
-            f"originals over what came back: {folder / FIT / 'round_trip.png'}",
+            *([f"originals over what came back: {shown}"] if shown.exists() else []),
         ]
     )
 

@@ -19,11 +19,11 @@ from fourm_runtime.scan.sample_files import look_at_files
 from fourm_runtime.scan.sample_tables import look_at_table
 from fourm_runtime.scan.texts import VOCABULARY, vocabulary_size
 from fourm_runtime.scan.yaml_text import write_draft
-from fourm_schema.errors import DataError, PlanError
+from fourm_schema.errors import DataError
 from fourm_schema.load import parse_schema
-from fourm_schema.resolve import require_runnable, resolve
+from fourm_schema.resolve import resolve
 from fourm_schema.schema import Schema
-from fourm_schema.select import TRAINABLE_CODECS
+from fourm_schema.select import CODES_GRAMMAR, LEARNED_CODECS
 from fourm_schema.yaml_writer import write_yaml
 
 _RESERVED = ("id", "sample")
@@ -171,19 +171,14 @@ def _head(entries: Mapping[str, Entry], candidates: Sequence[Candidate]) -> Entr
 
 
 def _needs_of_codecs(schema: Schema) -> dict[str, str]:
-    """What training needs first: something to be learned, or a codec that does not exist yet."""
+    """What training needs first: something to be learned."""
     plan, needs = resolve(schema), dict[str, str]()
     for name, modality in schema.modalities.items():
         if words := word_vocabulary(name, modality):
             needs[name] = f"vocabulary {words!r} is learned, by: fourm codec train {words}"
     for stream in plan.streams:
-        codec = f"codec {stream.codec!r}"
-        try:
-            require_runnable(attrs.evolve(plan, streams=(stream,)))
-        except PlanError as error:
-            instead = error.faults[0].mend.rpartition("): ")[2].removeprefix("its codec comes later; ")
-            needs[stream.modality] = f"{codec} is not in this version, which cannot train on it; {instead}"
-        if stream.codec in TRAINABLE_CODECS:
+        if stream.codec in (*LEARNED_CODECS, CODES_GRAMMAR):
+            codec = f"codec {stream.codec!r}"
             needs[stream.modality] = f"{codec} is learned, by: fourm codec train {stream.modality}"
     return needs
 

@@ -23,7 +23,7 @@ from fourm_runtime.training.recipe import Model, Recipe
 from fourm_schema.architecture import SIZES, Architecture
 from fourm_schema.errors import Fault, TrainingError
 from fourm_schema.plan import Plan
-from fourm_schema.resolve import require_runnable, resolve
+from fourm_schema.resolve import resolve
 from fourm_schema.schema import Schema
 
 if TYPE_CHECKING:
@@ -73,7 +73,6 @@ def begin_at(
     Raises:
         TrainingError: if the recipe asks for another network.
         CheckpointError: if there is no such model, or the schema gives trained rows another meaning.
-        PlanError: if a stream cannot be trained in this version.
     """
     found = load_start(start)
     wrong = differing(recipe.model, found.architecture)
@@ -87,7 +86,6 @@ def begin_at(
     change = compare_schemas(found.schema, own)
     refuse_broken(change, "set these fields back, or declare the changed modality under a new name")
     plan = found.plan if change.is_none else resolve(own)
-    require_runnable(plan)
     complete = complete_codecs(own, plan, {**(codecs or {}), **found.codecs})
     if change.is_none:
         return attrs.evolve(found, codecs=complete)

@@ -1,7 +1,6 @@
-"""Fitting `vit-fsq`: images -> an image tokenizer and a report of what it keeps.
+"""Fitting a learned codec: values of a modality -> the codec and a report of what it keeps.
 
-The loss is the mean squared error of what comes back, on the scale [-1, 1]. Finite scalar quantization needs
-no loss of its own: its codebook is fixed (Mentzer et al. 2023, section 3).
+One loop for all: what differs between them, the codec's class knows (`fourm_codecs.learned_codec`).
 """
 
 import hashlib
@@ -11,24 +10,26 @@ from pathlib import Path
 
 import attrs
 import torch
-import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
-from fourm_codecs.base import Json
+from fourm_codecs.base import Array, Json
+from fourm_codecs.code_network import CodeNetwork
 from fourm_codecs.files import to_bytes, write_file
 from fourm_codecs.fit_report import FitReport, RoundTrip, picture, round_trip
 from fourm_codecs.fit_state import FitFolder
-from fourm_codecs.fit_values import FitValues, Float32, Values
-from fourm_codecs.image_tokenizer import ImageTokenizer, build_network, image_of_numbers, law_of, view_of
-from fourm_codecs.vit import Autoencoder
+from fourm_codecs.fit_values import FitValues, Values
+from fourm_codecs.learned import AnyLearned, learned_class
 from fourm_schema.errors import CodecError
-from fourm_schema.modality import Image, Modality
+from fourm_schema.modality import Modality
 
 FIT = "fit"
+PICTURE = "round_trip.png"
 QUANTILE = 0.95
 BETAS = (0.9, 0.99)
 CLIP_NORM = 1.0
 WARMUP_SHARE = 0.05
+MEASURED_MOST = 4096
+"""Training values that means and deviations are measured on."""
 
 LOOKS = ("save_every", "log_every")
 """Fields of a recipe that change nothing of the weights."""
@@ -43,21 +44,26 @@ class FitRecipe:
 
     Attributes:
         size: of the networks: `tiny`, `small` or `base`.
+        quantizer: `fsq`, `lfq` or `vq`; None takes `vq` for vectors and `fsq` for images.
         steps: of the optimizer, in all.
-        batch_size: images per step.
+        batch_size: values per step.
         lr: highest learning rate of AdamW; warm-up over the first twentieth of the steps, then half a cosine.
         weight_decay: of matrices, per unit of learning rate.
-        seed: of the first weights and of the order of the images.
+        seed: of the first weights and of the order of the values.
+        ema: how much of the moving average of the weights stays at each step, e.g. 0.999; the codec has the
+            average. 0 takes the last weights.
         save_every: steps between saved states.
         log_every: steps between lines of metrics.
     """
 
     size: str = "tiny"
+    quantizer: str | None = None
     steps: int = 2_000
     batch_size: int = 64
     lr: float = 2e-3
     weight_decay: float = 0.01
     seed: int = 0
+    ema: float = 0.0
     save_every: int = 500
     log_every: int = 20
 
@@ -69,13 +75,15 @@ class FitRecipe:
             raise CodecError("fit.seed", "must be 0 or more", got=str(self.seed))
         if not (self.lr > 0 and math.isfinite(self.lr)):
             raise CodecError("fit.lr", "must be above 0", got=str(self.lr))
+        if not 0 <= self.ema < 1:
+            raise CodecError("fit.ema", "must be 0 or more and below 1", got=str(self.ema))
 
 
 @attrs.frozen
 class Fitted:
-    """A tokenizer and what was measured of it."""
+    """A codec and what was measured of it."""
 
-    codec: ImageTokenizer
+    codec: AnyLearned
     report: FitReport
 
 
@@ -88,7 +96,7 @@ def fit(
     resume: bool = False,
     progress: Progress | None = None,
 ) -> Fitted:
-    """Fit an image tokenizer; one in ten values is held out to measure on.
+    """Fit the learned codec of a modality; one in ten values is held out to measure on.
 
     The same values, recipe and machine give the same weights, bit for bit, also if the fit was killed and
     resumed in between.
@@ -96,33 +104,38 @@ def fit(
     Args:
         modality: its name.
         entry: what the schema says of it.
-        values: images in the schema's units, or a function that reads them in chunks, anew at each call.
+        values: in the schema's units, or a function that reads them in chunks, anew at each call.
         out_dir: state, metrics, report and picture go to its folder `fit`.
         recipe: how to fit; None takes the defaults.
         resume: go on from the state in `out_dir` where there is one; otherwise it is replaced.
         progress: called after each step.
 
     Returns:
-        The tokenizer (`fourm_codecs.store.save_codec` writes it) and the report.
+        The codec (`fourm_codecs.store.save_codec` writes it) and the report.
 
     Raises:
-        CodecError: if the entry is no image of numbers, a value does not fit it, there are fewer than ten,
-            or the state to resume is of another fit.
+        CodecError: if the entry's codec is not a learned one, a value does not fit it, there are fewer than
+            ten, or the state to resume is of another fit.
     """
     asked = recipe or FitRecipe()
-    image = image_of_numbers(modality, entry)
-    data = FitValues(modality, values, view_of(modality, image))
+    generator = torch.Generator().manual_seed(asked.seed)
+    codec = learned_class(modality, entry).drawn(modality, entry, asked.size, asked.quantizer, generator)
+    network = codec.network
+    data = FitValues(modality, values, codec.view)
     held_out = data.held_out()
-    folder = FitFolder(Path(out_dir) / FIT, _identity(modality, image, asked, held_out))
-    network = build_network(modality, image, asked.size, torch.Generator().manual_seed(asked.seed))
+    folder = FitFolder(Path(out_dir) / FIT, _identity(codec, asked, held_out))
     optimizer = _optimizer(network, asked)
+    average = {name: weight.detach().clone() for name, weight in network.named_parameters() if asked.ema}
+    done = 0
     if resume:
-        done = folder.load(network, optimizer)
+        done = folder.load(network, optimizer, average)
     else:
         folder.clear()
-        done = 0
+    if not done:
+        network.measure(data.first(MEASURED_MOST))
     folder.trim_metrics(done)
     batches = data.batches(asked.batch_size, asked.seed, skip=done)
+    network.train()
     for step in range(done, asked.steps):
         rate = learning_rate(asked, step)
         loss = _step(network, optimizer, next(batches), rate)
@@ -130,21 +143,26 @@ def fit(
             raise CodecError(
                 modality, f"the loss of step {step + 1} is not finite", mend="lower the learning rate"
             )
+        _move(average, network, asked.ema)
         if (step + 1) % asked.log_every == 0 or step + 1 == asked.steps:
             folder.note({"step": step + 1, "loss": loss, "lr": rate})
         if (step + 1) % asked.save_every == 0 or step + 1 == asked.steps:
-            folder.save(step + 1, network, optimizer)
+            folder.save(step + 1, network, optimizer, average)
         if progress is not None:
             progress(modality, step + 1, asked.steps)
-    codec = _calibrated(modality, image, asked.size, network, held_out)
+    network.load_state_dict(average, strict=False)
+    network.eval().requires_grad_(False)
     report = FitReport(
         asked.steps,
         folder.recent_loss(),
         round_trip(codec, held_out, QUANTILE),
         sum(parameter.numel() for parameter in network.parameters()),
     )
+    codec = codec.calibrated(QUANTILE, report.held_out.error_quantile)
     write_file(folder.path / "report.json", to_bytes(report_record(report)))
-    write_file(folder.path / "round_trip.png", picture(codec, held_out))
+    (folder.path / PICTURE).unlink(missing_ok=True)
+    if shown := picture(codec, held_out):
+        write_file(folder.path / PICTURE, shown)
     return Fitted(codec, report)
 
 
@@ -168,19 +186,25 @@ def learning_rate(recipe: FitRecipe, step: int) -> float:
     return recipe.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (recipe.steps - warmup)))
 
 
-def _step(network: Autoencoder, optimizer: torch.optim.AdamW, batch: Float32, rate: float) -> float:
+def _step(network: CodeNetwork, optimizer: torch.optim.AdamW, batch: Array, rate: float) -> float:
     for group in optimizer.param_groups:
         group["lr"] = rate
-    patches_NLC = torch.from_numpy(batch)
-    loss = F.mse_loss(network(patches_NLC), patches_NLC)
+    loss = network(torch.from_numpy(batch))
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]  # torch gives it no types
+    loss.backward()
     nn.utils.clip_grad_norm_(network.parameters(), CLIP_NORM)
     optimizer.step()
     return float(loss.detach())
 
 
-def _optimizer(network: Autoencoder, recipe: FitRecipe) -> torch.optim.AdamW:
+@torch.no_grad()
+def _move(average: dict[str, Tensor], network: CodeNetwork, kept: float) -> None:
+    if average:
+        for name, weight in network.named_parameters():
+            average[name].lerp_(weight, 1 - kept)
+
+
+def _optimizer(network: CodeNetwork, recipe: FitRecipe) -> torch.optim.AdamW:
     parameters = list(network.parameters())
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
@@ -189,20 +213,10 @@ def _optimizer(network: Autoencoder, recipe: FitRecipe) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=recipe.lr, betas=BETAS, fused=True)
 
 
-def _calibrated(
-    modality: str, entry: Image, size: str, network: Autoencoder, held_out: list[object]
-) -> ImageTokenizer:
-    """The tokenizer with the law that it keeps on the images held out."""
-    network = network.eval().requires_grad_(False)
-    draft = ImageTokenizer(modality, entry, size, network, law_of(entry, QUANTILE, 0.0))
-    error = round_trip(draft, held_out, QUANTILE).rmse_quantile
-    return attrs.evolve(draft, law=law_of(entry, QUANTILE, error))
-
-
-def _identity(modality: str, entry: Image, recipe: FitRecipe, held_out: list[object]) -> dict[str, Json]:
+def _identity(codec: AnyLearned, recipe: FitRecipe, held_out: list[object]) -> dict[str, Json]:
     asked: dict[str, Json] = attrs.asdict(recipe, filter=lambda field, _: field.name not in LOOKS)
-    declared: dict[str, Json] = entry.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    declared: dict[str, Json] = codec.entry.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     digest = hashlib.sha256()
     for value in held_out:
-        digest.update(view_of(modality, entry).encode([value]).tobytes())
-    return {"modality": modality, "recipe": asked, "entry": declared, "dataset": digest.hexdigest()}
+        digest.update(codec.view.encode([value]).tobytes())
+    return {"modality": codec.modality, "recipe": asked, "entry": declared, "dataset": digest.hexdigest()}
