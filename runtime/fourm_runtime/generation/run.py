@@ -251,9 +251,7 @@ class _Runner:
             if key not in scored:
                 total = hidden[own[0]][name]
                 if len(own) > 1:
-                    parts = [
-                        hidden[place][name] * weight for place, weight in zip(own, weights, strict=True)
-                    ]
+                    parts = [hidden[place][name] * weight for place, weight in zip(own, weights, strict=True)]
                     total = torch.stack(parts).sum(0)
                 scored[key] = self._trunk.logits(total, self._model.plan.stream(name))
             task.state.accept(scored[key])

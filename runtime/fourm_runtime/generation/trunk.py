@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from fourm_runtime.attention import Blocks, attend
 from fourm_runtime.batch import MicroBatch
+from fourm_runtime.tables import module_name
 from fourm_runtime.transformer import (
     AnyToAnyTransformer,
     CrossAttention,
@@ -54,11 +55,13 @@ class Trunk:
         self._encoder = [block for block in model.encoder if isinstance(block, EncoderBlock)]
         self._head = tables.decoder.tokens if tables.head is None else tables.head
         fixed = tables.fixed_positions.to(tables.decoder_streams.dtype)
+        self._encoder_positions = torch.cat([fixed, tables.encoder.learned_positions])
         self._positions = torch.cat([fixed, tables.decoder.learned_positions])
+        self._projected: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def encode(self, batch: MicroBatch, routes: Routes) -> torch.Tensor:
         """As `AnyToAnyTransformer.encode`."""
-        content, embedding = self.model.tables.embed_input(batch)
+        content, embedding = self._embed_input(batch)
         x = content + embedding
         for block in self._encoder:
             q, k, v = projections(block.attn, block.norm1(x))
@@ -74,11 +77,29 @@ class Trunk:
             q, k, v = projections(block.self_attn, block.norm1(y))
             y = merge(block.self_attn, attend(q, k, v, routes.parallel), y)
             context = block.context_norm(context_SD)
-            seen = look(block.cross_attn, block.query_norm(y), context, routes.parallel_context, routes.silent)
+            seen = look(
+                block.cross_attn, block.query_norm(y), context, routes.parallel_context, routes.silent
+            )
             y = merge(block.cross_attn, seen, y)
             y = feed_forward(block.mlp, block.norm2(y), y)
         hidden: torch.Tensor = self.model.decoder_norm(y)
         return hidden
+
+    def _embed_input(self, batch: MicroBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `Tables.embed_input`; what the step before projected is not projected again."""
+        tables = self.model.tables
+        content = functional.embedding(batch.encoder.rows, tables.encoder.tokens)
+        for name, tokens in batch.dense.items():
+            values, made = self._projected.get(name, (tokens.values[:0], content))
+            if values.shape != tokens.values.shape or not torch.equal(values, tokens.values):
+                made = tables.dense[module_name(name)](tokens.values.to(content.dtype)).to(content.dtype)
+                self._projected[name] = tokens.values, made
+            content.index_add_(0, tokens.index, made)
+        if batch.registers.shape[0]:
+            samples = batch.registers.shape[0] // tables.registers.shape[0]
+            content.index_add_(0, batch.registers, tables.registers.repeat(samples, 1))
+        place = functional.embedding(batch.encoder.positions, self._encoder_positions)
+        return content, place + functional.embedding(batch.encoder.streams, tables.encoder_streams)
 
     def embed_next(self, rows: torch.Tensor, positions: torch.Tensor, streams: torch.Tensor) -> torch.Tensor:
         """As `Tables.embed_next`, with the position table laid out once."""
@@ -93,15 +114,15 @@ class Trunk:
         return product(hidden_TD, self._head[span.start : span.stop])
 
 
-def projections(
-    layer: SelfAttention, x_TD: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def projections(layer: SelfAttention, x_TD: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """As `SelfAttention.project`."""
     q, k, v = (layer.split(part) for part in linear(layer.qkv, x_TD).chunk(3, dim=-1))
     return layer.normalise(layer.q_norm, q), layer.normalise(layer.k_norm, k), v
 
 
-def merge(layer: SelfAttention | CrossAttention, out_THK: torch.Tensor, onto_TD: torch.Tensor) -> torch.Tensor:
+def merge(
+    layer: SelfAttention | CrossAttention, out_THK: torch.Tensor, onto_TD: torch.Tensor
+) -> torch.Tensor:
     """As `Heads.merge`, added to the residual."""
     return linear(layer.proj, out_THK.flatten(1), onto_TD)
 
@@ -188,10 +209,11 @@ def product(
     """onto + x weight^T + bias, in whatever way is quick for as many rows."""
     if _is_few(x_TD, weight):
         # A lone row would fall to a slower routine than two of it.
-        rows = x_TD.repeat(2, 1) if len(x_TD) == 1 else x_TD
-        out = (weight @ rows.t()).t()[: len(x_TD)]
-        out = out.contiguous() if bias is None else out + bias
-        return out if onto is None else onto + out
+        rows = torch.cat([x_TD, x_TD]) if x_TD.shape[0] == 1 else x_TD
+        out = (weight @ rows.t()).t()[: x_TD.shape[0]]
+        if bias is not None:
+            out = out + bias
+        return out.contiguous() if onto is None else onto + out
     if not _is_onednn(x_TD, weight):
         out = functional.linear(x_TD, weight, bias)
         return out if onto is None else onto + out
@@ -205,9 +227,9 @@ def product(
 
 
 def _is_few(x_TD: torch.Tensor, weight: torch.Tensor) -> bool:
-    if x_TD.device.type != "cpu" or x_TD.dtype != torch.float32:
-        return False
-    return 1 <= len(x_TD) <= (FEW if weight.shape[0] >= weight.shape[1] else FEW_LONG)
+    # Not len(): of a tensor it takes microseconds, and this is asked for every layer of every token.
+    few = FEW if weight.shape[0] >= weight.shape[1] else FEW_LONG
+    return 1 <= x_TD.shape[0] <= few and x_TD.device.type == "cpu" and x_TD.dtype == torch.float32
 
 
 def _is_onednn(x_TD: torch.Tensor, weight: torch.Tensor) -> bool:
@@ -215,6 +237,6 @@ def _is_onednn(x_TD: torch.Tensor, weight: torch.Tensor) -> bool:
         _HAS_ONEDNN
         and x_TD.device.type == "cpu"
         and x_TD.dtype == weight.dtype == torch.float32
-        and len(x_TD) > 0
+        and x_TD.shape[0] > 0
         and not torch.is_autocast_enabled("cpu")
     )
