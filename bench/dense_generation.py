@@ -9,8 +9,8 @@ holds the inputs and every target of the request:
     guided   two passes, one after the other, at every step; the other one lacks the conditions
 
 Targets come one after the other. What differs, in favour of this side: a text draws and keeps the ids that ours
-may (words and the end token, the end token last), so nothing has to be merged; a filter of likely ids is one
-sort and one scatter. And so that both sides draw the same tokens: random numbers are ours, from the same
+may (words and the end token, the end token last), so nothing has to be merged, and nothing is shown of it before
+it is there. And so that both sides draw the same tokens: random numbers are ours, from the same
 generator; so is the rule of which cells MaskGIT keeps, the likeliest at temperature 1, equals in the order of
 their cells (4M's is sure of every cell at temperature 0, and takes the filtered and cooled probability above).
 
@@ -185,20 +185,22 @@ class DenseSampler:
 def draw(logits_MV: Tensor, uniforms_M: Tensor, how: Sampling) -> tuple[Tensor, Tensor]:
     """Draw an id per row, filtered by `top_p` as 4M does it: (M,) ids, and how likely they are unfiltered.
 
-    In float64, so that the two sides' rounding does not decide which id a random number falls on.
+    4M's steps, one for one: sort, cumulate, shift, restore the order by sorting the indices, forbid, draw. What is
+    summed up is float64, so that the two sides' rounding does not decide which id a random number falls on; and
+    that number is looked up among the cumulated chances, where 4M draws one of its own for every id.
     """
-    logits = logits_MV.double()
-    shares = logits.softmax(-1)
+    shares = logits_MV.double().softmax(-1)
     if how.temperature == 0:
-        ids = logits.argmax(-1)
+        ids = logits_MV.argmax(-1)
     else:
+        filtered = logits_MV
         if how.top_p < 1:
-            ordered, order = logits.sort(-1, descending=True)
-            mass = ordered.softmax(-1).cumsum(-1)
-            removed = mass > how.top_p
-            # The one that reaches the mass stays.
-            removed = torch.cat([torch.zeros_like(removed[:, :1]), removed[:, :-1]], 1)
-            logits = logits.masked_fill(torch.zeros_like(removed).scatter(1, order, removed), -torch.inf)
-        chances = (logits / how.temperature).softmax(-1).cumsum(-1)
+            ordered, order = logits_MV.sort(-1, descending=True)
+            removed = ordered.double().softmax(-1).cumsum(-1) > how.top_p
+            # The one that reaches it stays.
+            removed[:, 1:] = removed[:, :-1].clone()
+            removed[:, 0] = False
+            filtered = logits_MV.masked_fill(removed.gather(-1, order.argsort(-1)), -torch.inf)
+        chances = (filtered.double() / how.temperature).softmax(-1).cumsum(-1)
         ids = torch.searchsorted(chances, uniforms_M[:, None] * chances[:, -1:], right=True).squeeze(-1)
     return ids, shares.gather(-1, ids[:, None]).squeeze(-1)

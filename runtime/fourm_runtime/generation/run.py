@@ -105,7 +105,8 @@ class _Runner:
     ) -> None:
         self._model, self._jobs, self._sets = model, jobs, sets
         self._method: Method = method
-        self._trunk = Trunk(model)
+        passes = [len(target.counts) for job in jobs for target in job.plan.targets]
+        self._trunk = Trunk(model, max(passes, default=0))
         self._known = [dict(job.shows) for job in jobs]
         self._made: list[dict[str, Produced]] = [{} for _ in jobs]
         self._legal = {

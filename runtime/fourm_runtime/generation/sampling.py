@@ -16,6 +16,10 @@ from numpy.typing import NDArray
 from fourm_schema.errors import RequestError
 
 
+CACHED_SCORES = 2**17
+"""So many scores are looked at together on a CPU: what is made of them stays in its cache."""
+
+
 @attrs.frozen
 class Sampling:
     """How a token is drawn from its scores.
@@ -71,18 +75,28 @@ def sample_tokens(
         ids (T,) int64, and confidences (T,) float64: the probability that the model itself gives to the
         id, at temperature 1 and before the filters. So confidences order tokens at any temperature.
     """
+    rows = max(1, CACHED_SCORES // logits_TV.shape[1])
+    if logits_TV.device.type == "cpu" and logits_TV.shape[0] > rows:
+        pairs = zip(logits_TV.split(rows), uniforms_T.split(rows), strict=True)
+        parts = [sample_tokens(logits, uniforms, how) for logits, uniforms in pairs]
+        return torch.cat([ids for ids, _ in parts]), torch.cat([sure for _, sure in parts])
+    logits = logits_TV.double()
     # Differences to the largest score: no temperature above 0 is too small to divide them by.
-    below = logits_TV.double()
-    below = below - below.amax(dim=-1, keepdim=True)
-    shares = below.exp()
+    below = logits - logits.amax(dim=-1, keepdim=True)
+    if how.temperature in (0, 1):
+        shares = below.exp_()
+        weights = shares
+    else:
+        shares = below.exp()
+        weights = below.div_(how.temperature).exp_()
+    total = shares.sum(dim=-1, keepdim=True)
     if how.temperature == 0:
         ids = logits_TV.argmax(dim=-1)
     else:
-        weights = shares if how.temperature == 1 else (below / how.temperature).exp_()
         if how.top_k > 0 or how.top_p < 1:
             weights = weights * likely(logits_TV, how.top_k, how.top_p)
         ids = _invert(weights, uniforms_T.to(weights.device))
-    return ids, (shares.gather(-1, ids[:, None]) / shares.sum(dim=-1, keepdim=True)).squeeze(-1)
+    return ids, (shares.gather(-1, ids[:, None]) / total).squeeze(-1)
 
 
 def require_numbers(confidence_T: NDArray[np.floating], stream: str) -> None:
@@ -112,13 +126,18 @@ def likely(logits_TV: torch.Tensor, top_k: int = 0, top_p: float = 1.0) -> torch
     Equal scores are taken in the order of their ids, so exactly `top_k` ids stay. The id that makes the
     probability reach `top_p` stays, too.
     """
-    ordered = _descending(logits_TV)[:, : top_k if top_k > 0 else None]
-    count = torch.full_like(ordered[:, :1], ordered.shape[1], dtype=torch.int64)
+    ordered = _ascending(logits_TV)
+    if top_k > 0:
+        ordered = ordered[:, -top_k:]
+    size = ordered.shape[1]
+    count = torch.full_like(ordered[:, :1], size, dtype=torch.int64)
     if top_p < 1:
-        shares = (ordered.double() - ordered[:, :1]).exp()
-        reached = shares.cumsum(dim=-1)
-        count = (reached - shares < top_p * reached[:, -1:]).sum(dim=-1, keepdim=True).clamp(min=1)
-    last = ordered.gather(-1, count - 1)
+        below = ordered.double()
+        reached = (below - below[:, -1:]).exp_().cumsum_(dim=-1)
+        # What is above an id must not reach `top_p` yet: so what is up to it is more than the rest.
+        rest = ((1 - top_p) * reached[:, -1:]).contiguous()
+        count = (size - torch.searchsorted(reached, rest, right=True)).clamp(min=1)
+    last = ordered.gather(-1, size - count)
     kept = logits_TV >= last
     if (kept.sum(dim=-1, keepdim=True) > count).any():
         above, equal = logits_TV > last, logits_TV == last
@@ -126,12 +145,12 @@ def likely(logits_TV: torch.Tensor, top_k: int = 0, top_p: float = 1.0) -> torch
     return kept
 
 
-def _descending(logits_TV: torch.Tensor) -> torch.Tensor:
-    """The scores of each row, largest first. Where they come from is not asked, so NumPy's sort will do,
+def _ascending(logits_TV: torch.Tensor) -> torch.Tensor:
+    """The scores of each row, smallest first. Where they come from is not asked, so NumPy's sort will do,
     which is several times as fast as PyTorch's on a CPU."""
     if logits_TV.device.type != "cpu" or logits_TV.dtype not in (torch.float32, torch.float64):
-        return logits_TV.sort(dim=-1, descending=True).values
-    return torch.from_numpy(np.sort(logits_TV.numpy(), axis=-1)).flip(-1)
+        return logits_TV.sort(dim=-1).values
+    return torch.from_numpy(np.sort(logits_TV.numpy(), axis=-1))
 
 
 def _invert(weights_TV: torch.Tensor, uniforms_T: torch.Tensor) -> torch.Tensor:

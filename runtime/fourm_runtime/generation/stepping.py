@@ -9,7 +9,7 @@ import attrs
 import torch
 
 from fourm_runtime.attention import Blocks, attend
-from fourm_runtime.generation.trunk import Trunk, feed_forward, keys_values, merge, projections, queries
+from fourm_runtime.generation.trunk import Trunk
 from fourm_runtime.transformer import AnyToAnyTransformer, Routes
 from fourm_schema.plan import Stream
 
@@ -94,7 +94,8 @@ class CachedSteps:
         layers = self._trunk.decoder
         self._own = [(context_SD.new_zeros(size), context_SD.new_zeros(size)) for _ in layers]
         self._context = [
-            keys_values(block.cross_attn, block.context_norm(context_SD), silent) for block in layers
+            self._trunk.keys_values(block.cross_attn, block.context_norm(context_SD), silent)
+            for block in layers
         ]
         self._active: tuple[int, ...] = ()
         self._looking = Blocks.build([0] * len(tables.context_lengths), tables.context_lengths)
@@ -115,18 +116,19 @@ class CachedSteps:
         if tuple(active) != self._active:
             self._active = tuple(active)
             self._looking = Blocks.build(tables.queries(active), tables.context_lengths)
-        y = self._trunk.embed_next(*_places(tables, rows, ids, ranks))
+        trunk = self._trunk
+        y = trunk.embed_next(*_places(tables, rows, ids, ranks))
         for block, (keys, values), (context_keys, context_values) in zip(
-            self._trunk.decoder, self._own, self._context, strict=True
+            trunk.decoder, self._own, self._context, strict=True
         ):
-            q, k, v = projections(block.self_attn, block.norm1(y))
+            q, k, v = trunk.projections(block.self_attn, block.norm1(y))
             keys.index_copy_(0, place, k)
             values.index_copy_(0, place, v)
-            y = merge(block.self_attn, attend(q, keys, values, own_blocks), y)
-            q = queries(block.cross_attn, block.query_norm(y))
-            y = merge(block.cross_attn, attend(q, context_keys, context_values, self._looking), y)
-            y = feed_forward(block.mlp, block.norm2(y), y)
-        hidden: torch.Tensor = self._trunk.model.decoder_norm(y)
+            y = trunk.merge(block.self_attn, attend(q, keys, values, own_blocks), y)
+            q = trunk.queries(block.cross_attn, block.query_norm(y))
+            y = trunk.merge(block.cross_attn, attend(q, context_keys, context_values, self._looking), y)
+            y = trunk.feed_forward(block.mlp, block.norm2(y), y)
+        hidden: torch.Tensor = trunk.model.decoder_norm(y)
         return hidden
 
 
