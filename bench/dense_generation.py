@@ -1,18 +1,18 @@
 """4M's own way to generate: the loops of its sampler, over the dense model. The baseline.
 
-All of it as 4M's sampler does it (`fourm/models/generate.py` of the released code), on a working dictionary that
-holds the inputs and every target of the request:
+All of it as 4M's sampler does it (`fourm/models/generate.py` of the released code), on a working dictionary
+that holds the inputs and every target of the request:
 
-    grid     each step copies the dictionary, embeds all modalities whole, encodes, decodes the cells of the step
-             (random order) or all open ones (MaskGIT), draws, and writes what it keeps back as input
+    grid     each step embeds all modalities whole, encodes, decodes the cells of the step (random order) or
+             all open ones (MaskGIT), draws, and writes what it keeps back as input
     text     encodes once; each step runs the decoder over the whole prefix, with all its scores
-    guided   two passes, one after the other, at every step; the other one lacks the conditions
+    guided   two passes, one after the other, at every step, the second over a copy without the conditions
 
-Targets come one after the other. What differs, in favour of this side: a text draws and keeps the ids that ours
-may (words and the end token, the end token last), so nothing has to be merged, and nothing is shown of it before
-it is there. And so that both sides draw the same tokens: random numbers are ours, from the same
-generator; so is the rule of which cells MaskGIT keeps, the likeliest at temperature 1, equals in the order of
-their cells (4M's is sure of every cell at temperature 0, and takes the filtered and cooled probability above).
+Targets come one after the other. What differs, in favour of this side: a text draws and keeps the ids that
+ours may (words and the end token, the end token last), so nothing has to be merged; and nothing is shown of
+it before it is there. And so that both sides draw the same tokens, random numbers are ours, from the same
+generator; so is the rule of which cells MaskGIT keeps: the likeliest at temperature 1, equals in the order of
+their cells (4M is sure of every cell at temperature 0, and takes the filtered and cooled probability above).
 
 Shapes: B samples, M cells or tokens, V ids.
 """
@@ -141,13 +141,12 @@ class DenseSampler:
         for count, how in zip(plan.counts, plan.sampling, strict=True):
             # Of all cells that are left, or of those whose turn it is.
             chosen = None if plan.scheme == "maskgit" else order[start : start + count].sort().values[None]
-            total: Tensor | None = None
+            cells, total = torch.zeros(0), torch.zeros(())
             for weight, shown in self._passes(working, target):
                 cells, logits = self._model.decode_grid(shown, stream.name, self._model.encode(shown), chosen)
-                total = weight * logits[0] if total is None else total + weight * logits[0]
-            assert total is not None
+                total = total + weight * logits[0]
             ids, confidence = draw(total, draw_uniforms(len(total), generator), how)
-            kept = slice(None)
+            kept = torch.arange(len(ids))
             if plan.scheme == "maskgit":
                 kept = confidence.sort(descending=True, stable=True).indices[:count]
             fixed = cells[0, kept]
@@ -167,11 +166,9 @@ class DenseSampler:
         size = len(working[stream.name].tensor)
         ids = torch.full((size, 1), special.first_sentinel + 1)
         for step in range(length):
-            total: Tensor | None = None
+            total = torch.zeros(())
             for weight, context in contexts:
-                logits = weight * self._model.decode_text(stream.name, ids, context)[:, -1]
-                total = logits if total is None else total + logits
-            assert total is not None
+                total = total + weight * self._model.decode_text(stream.name, ids, context)[:, -1]
             allowed = legal if step < length - 1 else only_end
             following = total.masked_fill(~allowed, -torch.inf).argmax(-1)
             ids = torch.cat([ids, following[:, None]], 1)
@@ -183,11 +180,11 @@ class DenseSampler:
 
 
 def draw(logits_MV: Tensor, uniforms_M: Tensor, how: Sampling) -> tuple[Tensor, Tensor]:
-    """Draw an id per row, filtered by `top_p` as 4M does it: (M,) ids, and how likely they are unfiltered.
+    """Draw an id per row, filtered by `top_p` as 4M does it: (M,) ids, and their unfiltered probabilities.
 
-    4M's steps, one for one: sort, cumulate, shift, restore the order by sorting the indices, forbid, draw. What is
-    summed up is float64, so that the two sides' rounding does not decide which id a random number falls on; and
-    that number is looked up among the cumulated chances, where 4M draws one of its own for every id.
+    4M's steps, one for one: sort, cumulate, shift, restore the order by sorting the indices, forbid, draw.
+    What is summed up is float64, so that the two sides' rounding does not decide which id a random number
+    falls on; and that number is looked up among the cumulated chances, where 4M draws one for every id.
     """
     shares = logits_MV.double().softmax(-1)
     if how.temperature == 0:

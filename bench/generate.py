@@ -3,26 +3,28 @@
     python bench/generate.py [--only NAME] [--pairs N] [--json] [--quick]
 
 A 4M-21 model of size tiny (width 384, 6 + 6 blocks, 6 heads, gated, no biases, heads of their own: what
-`fourm import 4m` gives) with random weights generates from a photograph, in float32 on one thread of a CPU. Ours
-is `run_jobs` over compiled plans; the other side is 4M's sampler over 4M's own padded model
-(`bench/dense_generation.py`). The two take turns; a pair is a turn of each, a ratio the dense CPU seconds over
-ours, and what is reported the median over pairs. Both must give the same tokens:
+`fourm import 4m` gives) with random weights generates from a photograph, in float32 on one thread of a CPU.
+Ours is `run_jobs` over compiled plans; the other side is 4M's sampler over 4M's own padded model
+(`bench/dense_generation.py`). The two take turns; a pair is a turn of each, a ratio the dense CPU seconds
+over ours; the median over pairs is reported. Both must give the same tokens:
 
-    texts               greedily. Random weights hardly ever end a text, so it runs to its length
-    grids, random order greedily, over one order of the cells that both are given
-    grids, MaskGIT      drawn at temperature 1 from the likeliest ids that make up 0.8, as 4M's demo does, with the
-                        same random numbers on both sides, and the same rule of which cells are kept
+    texts         greedily; the end token is not forbidden, but random weights hardly ever say it
+    random order  greedily, over one order of the cells that both are given
+    MaskGIT       drawn at temperature 1 from the likeliest ids that make up 0.8, as 4M's demo does, with the
+                  same random numbers on both sides and the same rule of which cells are kept: at temperature
+                  0 4M is equally sure of all cells, and which it keeps is left to a sorting routine
 
-    caption, caption-guided, caption-batch     65 tokens, 1 or 8 photographs
-    maskgit                                    depth, 196 cells in 25 steps
-    roar, roar-guided                          depth in 49 steps
-    fourteen            4M's demo: 8 grids in one step each, guided by 2, then 6 texts; all from the photograph
-                        alone, as `chain=False` asks for. Texts have half of the demo's lengths (the dense side
-                        takes minutes for the whole), those of at most 40 tokens all of it
-    fourteen-chained    the same, each target seeing those before it, texts at a quarter; only if asked for
+    caption, caption-guided, caption-batch  65 tokens, of 1 or 8 photographs
+    maskgit                                 depth, 196 cells in 25 steps
+    roar, roar-guided                       depth in 49 steps
+    fourteen          4M's demo: 8 grids in one step each, guided by 2, then 6 texts; all from the photograph
+                      alone, as `chain=False` asks for. Texts have half of the demo's lengths (the dense side
+                      takes minutes for the whole), those of at most 40 tokens all of it; greedily throughout
+    fourteen-chained  the same, each target seeing those before it, texts at a quarter; only if asked for
 
-Exit status 1 if tokens differ or a promise is broken. `--quick` takes a small model and short texts, to see that the
-two sides agree: nothing is promised of it.
+Both sides multiply the same matrices in each step of a grid, so there the ratio cannot be large; and it falls
+where other work takes the caches. Exit status 1 if tokens differ or a promise is broken. `--quick` takes a small
+model and short texts, to see that the two sides agree: nothing is promised of it.
 """
 
 import argparse
@@ -277,8 +279,9 @@ class Timing:
     def __str__(self) -> str:
         promise = "" if self.promise is None else f", promised {self.promise:g}"
         tokens = f"{self.tokens} tokens {'equal' if self.same else 'DIFFER'}"
+        spread = f"({self.low:.2f} to {self.high:.2f}, pairs {self.pairs}{promise})"
         return (
-            f"{self.case:17} ratio {self.ratio:6.2f} ({self.low:.2f} to {self.high:.2f}, pairs {self.pairs}{promise})"
+            f"{self.case:17} ratio {self.ratio:6.2f} {spread}"
             f"  dense {self.dense_s:6.2f} s  ours {self.ours_s:6.2f} s  {tokens}"
         )
 

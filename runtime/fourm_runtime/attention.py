@@ -49,7 +49,6 @@ class Blocks:
     capacity: int | None = None
     _biases: dict[torch.device, object] = attrs.field(factory=dict, init=False, repr=False)
     _served: set[object] = attrs.field(factory=set, init=False, repr=False)
-    """Forms of queries, keys and values that xformers has let through, on a CPU."""
 
     @classmethod
     def build(
@@ -246,20 +245,18 @@ def operator_name(device: torch.device | str, dtype: torch.dtype = torch.float32
 
 def _run(q_THK: Tensor, k_SHK: Tensor, v_SHK: Tensor, blocks: Blocks, needs_gradient: bool) -> Tensor:
     device = q_THK.device
-    fmha = _xformers()
-    if device.type == "cpu" and not needs_gradient:
-        # xformers looks at every call as if it were the first, which takes longer than attention of few
-        # tokens; that the first layer passed says that the others do.
-        form = (q_THK.dtype, k_SHK.dtype, v_SHK.dtype, q_THK.shape[1:])
-        if form in blocks._served:
-            inputs = fmha.Inputs(q_THK[None], k_SHK[None], v_SHK[None], blocks.bias(device))
-            quick: Tensor = _cpu_operator().FwOp.apply(inputs, False)[0]
-            return quick[0]
-        blocks._served.add(form)
+    fmha, operators = _xformers(), _operators(device)
+    form = (q_THK.dtype, k_SHK.dtype, v_SHK.dtype, q_THK.shape[1:])
+    out: Tensor
+    if device.type == "cpu" and operators and not needs_gradient and form in blocks._served:
+        # xformers checks every call, which takes longer than attention of few tokens; the first layer passed.
+        inputs = fmha.Inputs(q_THK[None], k_SHK[None], v_SHK[None], blocks.bias(device))
+        out = operators[0].apply(inputs, False)[0]
+        return out[0]
     _check_device(device)
     try:
-        out: Tensor = fmha.memory_efficient_attention(
-            q_THK[None], k_SHK[None], v_SHK[None], attn_bias=blocks.bias(device), op=_operators(device)
+        out = fmha.memory_efficient_attention(
+            q_THK[None], k_SHK[None], v_SHK[None], attn_bias=blocks.bias(device), op=operators
         )
     except (NotImplementedError, ValueError) as refusal:
         raise BackendError(
@@ -268,19 +265,15 @@ def _run(q_THK: Tensor, k_SHK: Tensor, v_SHK: Tensor, blocks: Blocks, needs_grad
             got=str(refusal).strip(),
             mend="use one dtype for queries, keys and values, and a head width that is a multiple of 8",
         ) from refusal
+    blocks._served.add(form)
     return out[0]
-
-
-@cache
-def _cpu_operator() -> ModuleType:
-    return importlib.import_module("fourm_runtime.cpu_operator")
 
 
 # Types of the pair: an untyped library's classes, so Any is all that can be said of them.
 def _operators(device: torch.device) -> tuple[Any, Any] | None:
     """The operators to insist on; None lets xformers choose."""
     if device.type == "cpu":
-        operators = _cpu_operator()
+        operators = importlib.import_module("fourm_runtime.cpu_operator")
         return operators.FwOp, operators.BwOp
     if torch.are_deterministic_algorithms_enabled():
         # FlashAttention 2 declares its backward pass non-deterministic; this pair's is.

@@ -77,7 +77,7 @@ def sample_tokens(
     """
     rows = max(1, CACHED_SCORES // logits_TV.shape[1])
     if logits_TV.device.type == "cpu" and logits_TV.shape[0] > rows:
-        pairs = zip(logits_TV.split(rows), uniforms_T.split(rows), strict=True)
+        pairs = zip(torch.split(logits_TV, rows), torch.split(uniforms_T, rows), strict=True)
         parts = [sample_tokens(logits, uniforms, how) for logits, uniforms in pairs]
         return torch.cat([ids for ids, _ in parts]), torch.cat([sure for _, sure in parts])
     logits = logits_TV.double()
@@ -128,12 +128,12 @@ def likely(logits_TV: torch.Tensor, top_k: int = 0, top_p: float = 1.0) -> torch
     """
     ordered = _ascending(logits_TV)
     if top_k > 0:
-        ordered = ordered[:, -top_k:]
+        ordered = ordered[:, -top_k:].contiguous()
     size = ordered.shape[1]
     count = torch.full_like(ordered[:, :1], size, dtype=torch.int64)
     if top_p < 1:
         below = ordered.double()
-        reached = (below - below[:, -1:]).exp_().cumsum_(dim=-1)
+        reached = (below - below[:, -1:]).exp_().cumsum_(dim=-1).contiguous()
         # What is above an id must not reach `top_p` yet: so what is up to it is more than the rest.
         rest = ((1 - top_p) * reached[:, -1:]).contiguous()
         count = (size - torch.searchsorted(reached, rest, right=True)).clamp(min=1)

@@ -43,7 +43,7 @@ ROOM = 2**30
 MANY = 4
 """Passes from which this is worth its time."""
 
-_HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+_HAS_ONEDNN = torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 class Trunk:
@@ -160,7 +160,7 @@ class Trunk:
         if not _are_short(layer, blocks, x_TD, silent):
             return attend(q, *self.keys_values(layer, context_SD, silent), blocks)
         weight_k, weight_v = layer.kv.weight.view(2, layer.heads, layer.head_dim, -1)
-        # `attend` divides by the square root of the width it sees, which is D here and should be K. What a bias
+        # `attend` divides by the square root of the width it sees, which is D and should be K. What a bias
         # adds to the keys is the same for all of them, and so for none.
         wide = torch.bmm(q.transpose(0, 1), weight_k) * math.sqrt(context_SD.shape[1] / layer.head_dim)
         keys = context_SD[:, None].expand(-1, layer.heads, -1)
