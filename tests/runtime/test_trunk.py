@@ -43,7 +43,7 @@ def model_of(shape: Architecture) -> AnyToAnyTransformer:
 
 
 def batch_of(model: AnyToAnyTransformer, asked: int, cells: int) -> MicroBatch:
-    """One sample that shows dense tokens and some of a grid, one that shows a text, one that shows nothing."""
+    """A sample that shows dense tokens and some of a grid, one that shows a text, one that shows nothing."""
     rng = np.random.default_rng(0)
     pixels, grid, _, text = model.plan.streams
     assert pixels.dense_dim is not None
@@ -66,8 +66,8 @@ def batch_of(model: AnyToAnyTransformer, asked: int, cells: int) -> MicroBatch:
 def test_the_trunk_gives_the_scores_of_the_model(
     shape: Architecture, asked: int, onednn: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Few queries and many, biases, silence, registers; laid out for oneDNN, and where that is missing. Twice, as
-    the second pass takes what the first has kept."""
+    """Few queries and many, biases, silence, registers; laid out for oneDNN, and where that is missing. Two
+    passes, as the second takes what the first has kept."""
     monkeypatch.setattr(trunk_module, "_HAS_ONEDNN", onednn and trunk_module._HAS_ONEDNN)
     model = model_of(shape)
     with torch.inference_mode():

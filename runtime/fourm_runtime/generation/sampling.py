@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from fourm_schema.errors import RequestError
 
-
 CACHED_SCORES = 2**17
 """So many scores are looked at together on a CPU: what is made of them stays in its cache."""
 
