@@ -48,6 +48,7 @@ class Blocks:
     causal: bool
     capacity: int | None = None
     _biases: dict[torch.device, object] = attrs.field(factory=dict, init=False, repr=False)
+    _served: set[object] = attrs.field(factory=set, init=False, repr=False)
 
     @classmethod
     def build(
@@ -215,9 +216,9 @@ def attend(q_THK: Tensor, k_SHK: Tensor, v_SHK: Tensor, blocks: Blocks) -> Tenso
         nothing = q_THK[:0] + k_SHK[:0] + v_SHK[:0]
         return F.pad(nothing, (0, 0, 0, 0, 0, len(q_THK)))
     if not blocks.keyless:
-        return _run(q_THK, k_SHK, v_SHK, blocks)
+        return _run(q_THK, k_SHK, v_SHK, blocks, needs_gradient)
     rows = blocks.keyed(q_THK.device)
-    out = _run(q_THK.index_select(0, rows), k_SHK, v_SHK, blocks)
+    out = _run(q_THK.index_select(0, rows), k_SHK, v_SHK, blocks, needs_gradient)
     return torch.zeros_like(q_THK).index_copy(0, rows, out)
 
 
@@ -242,13 +243,20 @@ def operator_name(device: torch.device | str, dtype: torch.dtype = torch.float32
     return str(fmha.dispatch._dispatch_fw(inputs, True).NAME)
 
 
-def _run(q_THK: Tensor, k_SHK: Tensor, v_SHK: Tensor, blocks: Blocks) -> Tensor:
+def _run(q_THK: Tensor, k_SHK: Tensor, v_SHK: Tensor, blocks: Blocks, needs_gradient: bool) -> Tensor:
     device = q_THK.device
-    fmha = _xformers()
+    fmha, operators = _xformers(), _operators(device)
+    form = (q_THK.dtype, k_SHK.dtype, v_SHK.dtype, q_THK.shape[1:])
+    out: Tensor
+    if device.type == "cpu" and operators and not needs_gradient and form in blocks._served:
+        # xformers checks every call, which takes longer than attention of few tokens; the first layer passed.
+        inputs = fmha.Inputs(q_THK[None], k_SHK[None], v_SHK[None], blocks.bias(device))
+        out = operators[0].apply(inputs, False)[0]
+        return out[0]
     _check_device(device)
     try:
-        out: Tensor = fmha.memory_efficient_attention(
-            q_THK[None], k_SHK[None], v_SHK[None], attn_bias=blocks.bias(device), op=_operators(device)
+        out = fmha.memory_efficient_attention(
+            q_THK[None], k_SHK[None], v_SHK[None], attn_bias=blocks.bias(device), op=operators
         )
     except (NotImplementedError, ValueError) as refusal:
         raise BackendError(
@@ -257,6 +265,7 @@ def _run(q_THK: Tensor, k_SHK: Tensor, v_SHK: Tensor, blocks: Blocks) -> Tensor:
             got=str(refusal).strip(),
             mend="use one dtype for queries, keys and values, and a head width that is a multiple of 8",
         ) from refusal
+    blocks._served.add(form)
     return out[0]
 
 
