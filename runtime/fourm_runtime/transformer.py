@@ -15,6 +15,7 @@ from torch.nn import functional
 from fourm_runtime.attention import Blocks
 from fourm_runtime.attention_regions import Regions, attend_regions
 from fourm_runtime.batch import MicroBatch
+from fourm_runtime.chunked_loss import model_losses
 from fourm_runtime.compiling import let_lengths_vary, let_routes_vary
 from fourm_runtime.tables import Tables
 from fourm_schema.allocation import Allocation
@@ -268,12 +269,32 @@ class AnyToAnyTransformer(nn.Module):
         hidden: torch.Tensor = self.decoder_norm(y)
         return hidden
 
+    def by_stream(self, hidden_TD: torch.Tensor, batch: MicroBatch) -> dict[str, torch.Tensor]:
+        """What predicts each stream's targets: stream -> (T_s, D).
+
+        One gather puts all of them in the order of the heads; a gather for each would send as many gradients
+        of the size of `hidden_TD` back.
+        """
+        if not batch.heads:
+            return {}
+        rows = hidden_TD.index_select(0, torch.cat([head.index for head in batch.heads.values()]))
+        parts = torch.split(rows, [len(head.index) for head in batch.heads.values()])
+        return dict(zip(batch.heads, parts, strict=True))
+
     def logits(self, hidden_TD: torch.Tensor, batch: MicroBatch) -> dict[str, torch.Tensor]:
         """Scores of each stream's own ids for its own targets: stream -> (T_s, V_s)."""
         return {
-            name: self.tables.logits(hidden_TD[head.index], self.plan.stream(name))
-            for name, head in batch.heads.items()
+            name: self.tables.logits(rows, self.plan.stream(name))
+            for name, rows in self.by_stream(hidden_TD, batch).items()
         }
+
+    def losses(self, batch: MicroBatch) -> dict[str, torch.Tensor]:
+        """Summed cross-entropy of every target of the micro-batch, in nats: stream -> scalar.
+
+        What `loss_sums` makes of `forward`, without the scores of large vocabularies on a GPU.
+        """
+        routes = Routes.of(batch)
+        return model_losses(self, self.decode(batch, self.encode(batch, routes), routes), batch)
 
     def forward(self, batch: MicroBatch) -> dict[str, torch.Tensor]:
         """Predict every target of the micro-batch: stream -> logits (T_s, V_s), in the order of its head."""
