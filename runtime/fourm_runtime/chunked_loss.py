@@ -101,7 +101,9 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, upstream_T: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]  # the base takes any number
+        ctx: Any, upstream_T: Tensor
+    ) -> tuple[Tensor, Tensor, None, None]:
         hidden, weight, targets, lse = ctx.saved_tensors
         total = torch.zeros_like(weight, dtype=_exact(weight.dtype))
         back = backward_rows(hidden, weight, targets, lse, upstream_T, total, ctx.rows)
