@@ -38,7 +38,6 @@ from fourm_runtime.transformer import (
     DecoderBlock,
     EncoderBlock,
     Heads,
-    RegionAttention,
     SelfAttention,
 )
 from fourm_schema.plan import Plan, Stream
@@ -343,7 +342,7 @@ def separated_mask(counts_BM: Tensor, modality_BM: Tensor) -> Tensor:
     return too_late | (modality_BM[..., None] != modality_BM[:, None, :])
 
 
-def self_attend(layer: SelfAttention | RegionAttention, x_BND: Tensor, mask: Tensor | None) -> Tensor:
+def self_attend(layer: SelfAttention, x_BND: Tensor, mask: Tensor | None) -> Tensor:
     """Multi-head attention of the tokens of each sample. (B, N, D)."""
     size, length, _ = x_BND.shape
     packed = layer.qkv(x_BND).reshape(size, length, 3, layer.heads, layer.head_dim)

@@ -92,8 +92,7 @@ def _entry(stream: Stream, masked: Masked, batch: Batch | None) -> Entry:
         place = (_long(shown.samples), _long(shown.positions))
         entry.input_mask[place] = False
         if stream.is_dense:
-            values = masked.dense[stream.name][shown.samples, shown.positions]
-            entry.tensor[place] = torch.from_numpy(values)
+            entry.tensor[place] = torch.from_numpy(masked.dense_values(stream.name, shown.samples, shown))
         else:
             entry.tensor[place] = _long(shown.ids)
     if wanted is not None and wanted.size:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import torch
 
+from fourm_runtime.compiling import compile_blocks
 from fourm_runtime.training.averaging import AveragedWeights
 from fourm_runtime.training.gradients import FlatGradients
 from fourm_runtime.training.optimizer import (
@@ -13,7 +14,7 @@ from fourm_runtime.training.optimizer import (
     set_learning_rate,
 )
 from fourm_runtime.training.preparation import PreparedStep
-from fourm_runtime.training.recipe import Recipe, working_precision
+from fourm_runtime.training.recipe import Recipe, compiles, working_precision
 from fourm_runtime.training.step import StepCounts, StepLosses, compute_gradients
 from fourm_runtime.training.world import World
 from fourm_runtime.transformer import AnyToAnyTransformer
@@ -30,6 +31,8 @@ class Learner:
 
     def __init__(self, model: AnyToAnyTransformer, recipe: Recipe, world: World) -> None:
         self.model = model.to(world.device).train()
+        if compiles(recipe, world.device):
+            compile_blocks(self.model)
         self.world = world
         self._recipe = recipe
         settings = recipe.optimizer
