@@ -2,15 +2,20 @@
 
 A global step is split over ranks and micro-batches. If each took a mean, the gradient would depend on
 the split; a sum divided by the step's count does not.
+
+Shapes: T decoder tokens, T_s those of a stream, V_s its ids, S streams, D width.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
+from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional
 
-from fourm_runtime.batch import MicroBatch
+from fourm_runtime.batch import Head, MicroBatch
+from fourm_runtime.tables import Tables
+from fourm_schema.allocation import Span
 from fourm_schema.plan import Plan
 
 Divisor = Literal["present", "declared", "scores"]
@@ -20,12 +25,87 @@ def loss_sums(logits: Mapping[str, torch.Tensor], batch: MicroBatch) -> dict[str
     """Summed cross-entropy of each stream's targets, in nats. Stream -> scalar."""
     return {
         name: functional.cross_entropy(
-            scores.float() if scores.dtype in (torch.bfloat16, torch.float16) else scores,
+            scores.to(_accurate(scores.dtype)),
             batch.heads[name].targets,
             reduction="sum",
         )
         for name, scores in logits.items()
     }
+
+
+def head_losses(tables: Tables, hidden_TD: torch.Tensor, batch: MicroBatch, plan: Plan) -> dict[str, torch.Tensor]:
+    """What `loss_sums` gives for the logits of these tokens, without keeping them.
+
+    Of each stream's scores only one array (T_s, V_s) lives until the backward pass: their softmax less the
+    targets, which is the gradient. Plain cross-entropy keeps the logarithm of the softmax and makes the gradient
+    beside it; and each slice of the head's table would send a gradient of the whole table.
+
+    Args:
+        tables: give each stream its rows of the head.
+        hidden_TD: what the decoder made of every target token.
+        batch: the targets.
+        plan: the streams.
+    """
+    if not batch.heads:
+        return {}
+    rows = [tables.head_rows(plan.stream(name)) for name in batch.heads]
+    table, spans = rows[0][0], [span for _, span in rows]
+    sums: torch.Tensor = _HeadLosses.apply(  # type: ignore[no-untyped-call]
+        hidden_TD, table, spans, list(batch.heads.values()), tables.adds_in_place
+    )
+    return dict(zip(batch.heads, sums.unbind(), strict=True))
+
+
+class _HeadLosses(torch.autograd.Function):
+    """Summed cross-entropies (S,) of S streams, each scored by its own rows of one table (R, D)."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]  # torch declares Any
+        ctx: FunctionCtx,
+        hidden_TD: torch.Tensor,
+        table_RD: torch.Tensor,
+        spans: Sequence[Span],
+        heads: Sequence[Head],
+        adds_in_place: bool,
+    ) -> torch.Tensor:
+        kind = hidden_TD.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else table_RD.dtype
+        sums, errors = [], []
+        for span, head in zip(spans, heads, strict=True):
+            own = hidden_TD.index_select(0, head.index).to(dtype)
+            logits = own @ table_RD[span.start : span.stop].to(dtype).t()
+            chances = functional.log_softmax(logits, -1, dtype=_accurate(dtype))
+            del logits
+            targets = head.targets[:, None]
+            sums.append(-chances.gather(1, targets).sum())
+            error = chances.exp_()
+            error.scatter_add_(1, targets, error.new_full((1, 1), -1.0).expand_as(targets))
+            errors.append(error.to(dtype))
+        ctx.save_for_backward(hidden_TD, *errors)
+        ctx.table, ctx.spans, ctx.heads, ctx.adds_in_place = table_RD, spans, heads, adds_in_place
+        return torch.stack(sums)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, upstream_S: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        table, (hidden, *errors) = ctx.table, ctx.saved_tensors
+        hidden_gradient = torch.zeros_like(hidden)
+        gradient = table.grad if ctx.adds_in_place else torch.zeros_like(table)
+        for error, factor, span, head in zip(errors, upstream_S, ctx.spans, ctx.heads, strict=True):
+            rows = slice(span.start, span.stop)
+            own = hidden.index_select(0, head.index).to(error.dtype) * factor.to(error.dtype)
+            if gradient.dtype == error.dtype:
+                gradient[rows].addmm_(error.t(), own)
+            else:
+                gradient[rows].add_(error.t() @ own)
+            back = (error @ table[rows].to(error.dtype)) * factor.to(error.dtype)
+            hidden_gradient.index_copy_(0, head.index, back.to(hidden.dtype))
+        return hidden_gradient, None if ctx.adds_in_place else gradient, None, None, None
+
+
+def _accurate(dtype: torch.dtype) -> torch.dtype:
+    """What to sum exponentials in: half precision is too coarse for thousands of them."""
+    return torch.float32 if dtype in (torch.bfloat16, torch.float16) else dtype
 
 
 def target_counts(batches: tuple[MicroBatch, ...]) -> dict[str, int]:

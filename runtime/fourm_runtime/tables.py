@@ -4,13 +4,17 @@ Shapes: T tokens, D width, R vocabulary rows, P position rows, S stream rows, V 
 Row 0 of each table means *nothing* (see `fourm_schema.allocation`): zero, never trained.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import nn
+from torch.autograd.function import FunctionCtx
 from torch.nn import functional
 
 from fourm_runtime.batch import MicroBatch, Side
 from fourm_runtime.positions import fixed_table
-from fourm_schema.allocation import Allocation
+from fourm_schema.allocation import Allocation, Span
 from fourm_schema.architecture import Architecture
 from fourm_schema.plan import Plan, Stream
 
@@ -36,6 +40,11 @@ class Tables(nn.Module):
         plan: streams to embed and predict.
         allocation: who owns which rows.
         architecture: width, tying and sharing.
+
+    Attributes:
+        adds_in_place: gradients of vocabulary rows are added to the `.grad` that the tables already have, row by
+            row, and not returned to autograd: a table has far more rows than a step has tokens, and a gradient
+            of its size would be made, filled and added for each use. See `rows_added_in_place`.
     """
 
     fixed_positions: torch.Tensor
@@ -44,6 +53,7 @@ class Tables(nn.Module):
         super().__init__()
         dim = architecture.dim
         self.allocation = allocation
+        self.adds_in_place = False
         self.encoder = SideTables(allocation, dim)
         self.decoder = SideTables(allocation, dim)
         self.head = None if architecture.tie_head else nn.Parameter(torch.empty(allocation.token_rows, dim))
@@ -71,7 +81,7 @@ class Tables(nn.Module):
 
         They stay apart because the decoder's context adds the embedding once more.
         """
-        content = _rows(self.encoder.tokens, batch.encoder.rows)
+        content = self._rows(self.encoder.tokens, batch.encoder.rows)
         for name, tokens in batch.dense.items():
             projected = self.dense[module_name(name)](tokens.values.to(content.dtype))
             content = content.index_add(0, tokens.index, projected.to(content.dtype))
@@ -82,26 +92,79 @@ class Tables(nn.Module):
 
     def embed_target(self, batch: MicroBatch) -> torch.Tensor:
         """What the decoder reads: a mask token (grids) or the previous token, plus embedding. (T, D)."""
-        causal = _rows(self.decoder.tokens, batch.decoder.rows[batch.parallel_size :])
+        causal = self._rows(self.decoder.tokens, batch.decoder.rows[batch.parallel_size :])
         content = torch.cat([self.mask_token.expand(batch.parallel_size, -1), causal])
         return content + self._embedding(batch.decoder, self.decoder, self.decoder_streams)
 
     def embed_next(self, rows: torch.Tensor, positions: torch.Tensor, streams: torch.Tensor) -> torch.Tensor:
         """The same for causal tokens that come one at a time, while decoding with a cache. (T, D)."""
         side = Side(rows, positions, streams)
-        return _rows(self.decoder.tokens, rows) + self._embedding(side, self.decoder, self.decoder_streams)
+        return self._rows(self.decoder.tokens, rows) + self._embedding(side, self.decoder, self.decoder_streams)
 
     def _embedding(self, side: Side, learned: SideTables, streams: torch.Tensor) -> torch.Tensor:
-        positions = torch.cat([self.fixed_positions.to(streams.dtype), learned.learned_positions])
-        return functional.embedding(side.positions, positions) + _rows(streams, side.streams)
+        fixed_count, own = len(self.fixed_positions), learned.learned_positions
+        if not len(own):
+            positions = functional.embedding(side.positions, self.fixed_positions).to(streams.dtype)
+        else:
+            # Two gathers: to lay the tables end to end would copy both for every token that is decoded.
+            is_learned = side.positions >= fixed_count
+            fixed = functional.embedding(side.positions.masked_fill(is_learned, 0), self.fixed_positions)
+            rows = functional.embedding((side.positions - fixed_count).clamp_min(0), own)
+            positions = fixed.to(streams.dtype) + rows.masked_fill(~is_learned[:, None], 0.0)
+        return positions + functional.embedding(side.streams, streams, padding_idx=0)
+
+    def _rows(self, table: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """Gather rows of a vocabulary table; row 0 gets no gradient and so stays zero."""
+        if self.adds_in_place and torch.is_grad_enabled():
+            gathered: torch.Tensor = _GatherRows.apply(table, rows)  # type: ignore[no-untyped-call]
+            return gathered
+        return functional.embedding(rows, table, padding_idx=0)
+
+    def head_rows(self, stream: Stream) -> tuple[nn.Parameter, Span]:
+        """The table that scores the stream's ids, and which rows of it do."""
+        table = self.decoder.tokens if self.head is None else self.head
+        return table, self.allocation.token_span(stream)
 
     def logits(self, hidden_TD: torch.Tensor, stream: Stream) -> torch.Tensor:
         """Scores of the stream's ids for tokens that are to predict it: (T, V)."""
-        span = self.allocation.token_span(stream)
-        weight = self.decoder.tokens if self.head is None else self.head
-        return functional.linear(hidden_TD, weight[span.start : span.stop])
+        table, span = self.head_rows(stream)
+        return functional.linear(hidden_TD, table[span.start : span.stop])
 
 
-def _rows(table: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """Gather rows; row 0 gets no gradient and so stays zero."""
-    return functional.embedding(rows, table, padding_idx=0)
+@contextmanager
+def rows_added_in_place(tables: Tables) -> Iterator[None]:
+    """Within it, backward passes add the gradients of vocabulary rows to the tables' `.grad` themselves.
+
+    What is computed is the same; what is spared are gradients of the size of whole tables. It is for those
+    who own the gradients (`fourm_runtime.training.gradients`): `torch.autograd.grad` finds none of these rows,
+    and hooks on the tables do not run.
+
+    Args:
+        tables: every vocabulary table must have a dense `.grad` until the backward pass is done.
+    """
+    used = [tables.encoder.tokens, tables.decoder.tokens, *([] if tables.head is None else [tables.head])]
+    assert all(table.grad is not None for table in used), "the tables have gradients to add to"
+    tables.adds_in_place = True
+    try:
+        yield
+    finally:
+        tables.adds_in_place = False
+
+
+class _GatherRows(torch.autograd.Function):
+    """Rows of a table (T, D); the backward pass adds to the rows of the table's gradient."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]  # torch declares Any
+        ctx: FunctionCtx, table: torch.Tensor, rows: torch.Tensor
+    ) -> torch.Tensor:
+        ctx.table, ctx.rows = table, rows
+        return functional.embedding(rows, table)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, upstream: torch.Tensor) -> tuple[None, None]:
+        gradient = ctx.table.grad
+        # Unlike index_add, this adds in the same order on every device and in every run.
+        gradient.index_put_((ctx.rows.long(),), upstream.to(gradient.dtype), accumulate=True)
+        gradient[0].zero_()
+        return None, None

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from fourm_runtime.attention import Blocks, attend
 from fourm_runtime.batch import MicroBatch
+from fourm_runtime.loss import head_losses
 from fourm_runtime.tables import Tables
 from fourm_schema.allocation import Allocation
 from fourm_schema.architecture import Architecture
@@ -267,3 +268,9 @@ class AnyToAnyTransformer(nn.Module):
         """Predict every target of the micro-batch: stream -> logits (T_s, V_s), in the order of its head."""
         routes = Routes.of(batch)
         return self.logits(self.decode(batch, self.encode(batch, routes), routes), batch)
+
+    def losses(self, batch: MicroBatch) -> dict[str, torch.Tensor]:
+        """Summed cross-entropy of every stream's targets, as `fourm_runtime.loss.head_losses` gives it."""
+        routes = Routes.of(batch)
+        hidden = self.decode(batch, self.encode(batch, routes), routes)
+        return head_losses(self.tables, hidden, batch, self.plan)
