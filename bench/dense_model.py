@@ -38,7 +38,7 @@ from fourm_runtime.transformer import (
     DecoderBlock,
     EncoderBlock,
     Heads,
-    RegionAttention,
+    Mlp,
     SelfAttention,
 )
 from fourm_schema.plan import Plan, Stream
@@ -199,7 +199,7 @@ class DenseModel(nn.Module):
         for block in self.encoder:
             assert isinstance(block, EncoderBlock)
             x_BND = x_BND + self_attend(block.attn, block.norm1(x_BND), mask_B1N)
-            x_BND = x_BND + block.mlp(block.norm2(x_BND))
+            x_BND = x_BND + feed_forward(block.mlp, block.norm2(x_BND))
         features: Tensor = self.context_proj(self.encoder_norm(x_BND)) + embedding_BND
         return Context(features, mask_B1N)
 
@@ -326,7 +326,7 @@ class DenseModel(nn.Module):
             y = y + cross_attend(
                 block.cross_attn, block.query_norm(y), block.context_norm(context.features), context.mask
             )
-            y = y + block.mlp(block.norm2(y))
+            y = y + feed_forward(block.mlp, block.norm2(y))
         hidden: Tensor = self.decoder_norm(y)
         return hidden
 
@@ -350,7 +350,7 @@ def separated_mask(counts_BM: Tensor, modality_BM: Tensor) -> Tensor:
     return too_late | (modality_BM[..., None] != modality_BM[:, None, :])
 
 
-def self_attend(layer: SelfAttention | RegionAttention, x_BND: Tensor, mask: Tensor | None) -> Tensor:
+def self_attend(layer: SelfAttention, x_BND: Tensor, mask: Tensor | None) -> Tensor:
     """Multi-head attention of the tokens of each sample. (B, N, D)."""
     size, length, _ = x_BND.shape
     packed = layer.qkv(x_BND).reshape(size, length, 3, layer.heads, layer.head_dim)
@@ -365,6 +365,15 @@ def cross_attend(layer: CrossAttention, x_BMD: Tensor, context_BND: Tensor, mask
     packed = layer.kv(context_BND).reshape(size, length, 2, layer.heads, layer.head_dim)
     k, v = packed.permute(2, 0, 3, 1, 4).unbind(0)
     return _attend(layer, q, k, v, mask)
+
+
+def feed_forward(layer: Mlp, x_BND: Tensor) -> Tensor:
+    """fc2(act(fc1 x) * fc3 x), or without the gate."""
+    hidden = layer.activation(layer.fc1(x_BND))
+    if layer.fc3 is not None:
+        hidden = hidden * layer.fc3(x_BND)
+    out: Tensor = layer.fc2(hidden)
+    return out
 
 
 def _attend(layer: Heads, q_BHMK: Tensor, k_BHNK: Tensor, v_BHNK: Tensor, mask: Tensor | None) -> Tensor:

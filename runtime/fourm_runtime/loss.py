@@ -9,14 +9,17 @@ Shapes: T decoder tokens, T_s those of a stream, V_s its ids, S streams, D width
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+import attrs
 import torch
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional
 
 from fourm_runtime.batch import Head, MicroBatch
 from fourm_runtime.tables import Tables
-from fourm_schema.allocation import Span
 from fourm_schema.plan import Plan
+
+_CHUNK = 2**21
+"""Scores that are turned into a gradient at a time."""
 
 Divisor = Literal["present", "declared", "scores"]
 
@@ -33,12 +36,15 @@ def loss_sums(logits: Mapping[str, torch.Tensor], batch: MicroBatch) -> dict[str
     }
 
 
-def head_losses(tables: Tables, hidden_TD: torch.Tensor, batch: MicroBatch, plan: Plan) -> dict[str, torch.Tensor]:
+def head_losses(
+    tables: Tables, hidden_TD: torch.Tensor, batch: MicroBatch, plan: Plan
+) -> dict[str, torch.Tensor]:
     """What `loss_sums` gives for the logits of these tokens, without keeping them.
 
-    Of each stream's scores only one array (T_s, V_s) lives until the backward pass: their softmax less the
-    targets, which is the gradient. Plain cross-entropy keeps the logarithm of the softmax and makes the gradient
-    beside it; and each slice of the head's table would send a gradient of the whole table.
+    Of the scores, one array (T_s, V_s) per stream lives until the backward pass: their softmax less the targets,
+    which is the gradient. Plain cross-entropy keeps the logarithm of the softmax and makes the gradient beside
+    it; and each slice of the head's table would send a gradient of the whole table. Streams that share their
+    rows are scored by one product.
 
     Args:
         tables: give each stream its rows of the head.
@@ -48,59 +54,92 @@ def head_losses(tables: Tables, hidden_TD: torch.Tensor, batch: MicroBatch, plan
     """
     if not batch.heads:
         return {}
-    rows = [tables.head_rows(plan.stream(name)) for name in batch.heads]
-    table, spans = rows[0][0], [span for _, span in rows]
+    parts: dict[int, _Part] = {}
+    for number, (name, head) in enumerate(batch.heads.items()):
+        table, span = tables.head_rows(plan.stream(name))
+        parts.setdefault(span.start, _Part(slice(span.start, span.stop))).streams.append((number, head))
     sums: torch.Tensor = _HeadLosses.apply(  # type: ignore[no-untyped-call]
-        hidden_TD, table, spans, list(batch.heads.values()), tables.adds_in_place
+        hidden_TD, table, list(parts.values()), len(batch.heads), tables.adds_in_place
     )
     return dict(zip(batch.heads, sums.unbind(), strict=True))
 
 
+@attrs.frozen(eq=False)
+class _Part:
+    """Streams that are scored by the same rows of the head: their numbers and targets."""
+
+    rows: slice
+    streams: list[tuple[int, Head]] = attrs.field(factory=list)
+
+    def index(self) -> torch.Tensor:
+        return torch.cat([head.index for _, head in self.streams])
+
+    def targets(self) -> torch.Tensor:
+        return torch.cat([head.targets for _, head in self.streams])
+
+    def sizes(self) -> list[int]:
+        return [head.targets.shape[0] for _, head in self.streams]
+
+
 class _HeadLosses(torch.autograd.Function):
-    """Summed cross-entropies (S,) of S streams, each scored by its own rows of one table (R, D)."""
+    """Summed cross-entropies (S,) of S streams, scored by rows of one table (R, D)."""
 
     @staticmethod
     def forward(  # type: ignore[override]  # torch declares Any
         ctx: FunctionCtx,
         hidden_TD: torch.Tensor,
         table_RD: torch.Tensor,
-        spans: Sequence[Span],
-        heads: Sequence[Head],
+        parts: Sequence[_Part],
+        stream_count: int,
         adds_in_place: bool,
     ) -> torch.Tensor:
         kind = hidden_TD.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else table_RD.dtype
-        sums, errors = [], []
-        for span, head in zip(spans, heads, strict=True):
-            own = hidden_TD.index_select(0, head.index).to(dtype)
-            logits = own @ table_RD[span.start : span.stop].to(dtype).t()
-            chances = functional.log_softmax(logits, -1, dtype=_accurate(dtype))
-            del logits
-            targets = head.targets[:, None]
-            sums.append(-chances.gather(1, targets).sum())
-            error = chances.exp_()
-            error.scatter_add_(1, targets, error.new_full((1, 1), -1.0).expand_as(targets))
-            errors.append(error.to(dtype))
-        ctx.save_for_backward(hidden_TD, *errors)
-        ctx.table, ctx.spans, ctx.heads, ctx.adds_in_place = table_RD, spans, heads, adds_in_place
+        sums: list[torch.Tensor] = [hidden_TD.new_zeros(())] * stream_count
+        all_scores = []
+        for part in parts:
+            own = hidden_TD.index_select(0, part.index()).to(dtype)
+            scores = own @ table_RD[part.rows].to(dtype).t()
+            losses = _to_errors(scores, part.targets())
+            for (number, _), loss in zip(part.streams, losses.split(part.sizes()), strict=True):
+                sums[number] = loss.sum()
+            all_scores.append(scores)
+        ctx.save_for_backward(hidden_TD, *all_scores)
+        ctx.table, ctx.parts, ctx.adds_in_place = table_RD, parts, adds_in_place
         return torch.stack(sums)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, upstream_S: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        table, (hidden, *errors) = ctx.table, ctx.saved_tensors
+        table, (hidden, *all_errors) = ctx.table, ctx.saved_tensors
         hidden_gradient = torch.zeros_like(hidden)
         gradient = table.grad if ctx.adds_in_place else torch.zeros_like(table)
-        for error, factor, span, head in zip(errors, upstream_S, ctx.spans, ctx.heads, strict=True):
-            rows = slice(span.start, span.stop)
-            own = hidden.index_select(0, head.index).to(error.dtype) * factor.to(error.dtype)
-            if gradient.dtype == error.dtype:
-                gradient[rows].addmm_(error.t(), own)
+        for errors, part in zip(all_errors, ctx.parts, strict=True):
+            factors = [upstream_S[number].expand(head.targets.shape[0]) for number, head in part.streams]
+            factor = torch.cat(factors)[:, None].to(errors.dtype)
+            own = hidden.index_select(0, part.index()).to(errors.dtype) * factor
+            if gradient.dtype == errors.dtype:
+                gradient[part.rows].addmm_(errors.t(), own)
             else:
-                gradient[rows].add_(error.t() @ own)
-            back = (error @ table[rows].to(error.dtype)) * factor.to(error.dtype)
-            hidden_gradient.index_copy_(0, head.index, back.to(hidden.dtype))
+                gradient[part.rows].add_(errors.t() @ own)
+            back = (errors @ table[part.rows].to(errors.dtype)) * factor
+            hidden_gradient.index_copy_(0, part.index(), back.to(hidden.dtype))
         return hidden_gradient, None if ctx.adds_in_place else gradient, None, None, None
+
+
+def _to_errors(scores_TV: torch.Tensor, targets_T: torch.Tensor) -> torch.Tensor:
+    """Turn scores, in place, into the gradient of their cross-entropy; the cross-entropies, (T,)."""
+    losses = []
+    # A few rows at a time, so that what is beside the scores stays small and in the cache.
+    step = max(1, _CHUNK // scores_TV.shape[1])
+    for scores, targets in zip(scores_TV.split(step), targets_T[:, None].split(step), strict=True):
+        logs = functional.log_softmax(scores, -1, dtype=_accurate(scores.dtype))
+        losses.append(-logs.gather(1, targets)[:, 0])
+        errors = torch.exp(logs, out=scores if scores.dtype == logs.dtype else logs)
+        errors.scatter_add_(1, targets, errors.new_full((1, 1), -1.0).expand_as(targets))
+        if scores.dtype != logs.dtype:
+            scores.copy_(errors)
+    return torch.cat(losses)
 
 
 def _accurate(dtype: torch.dtype) -> torch.dtype:

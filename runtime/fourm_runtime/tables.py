@@ -99,7 +99,9 @@ class Tables(nn.Module):
     def embed_next(self, rows: torch.Tensor, positions: torch.Tensor, streams: torch.Tensor) -> torch.Tensor:
         """The same for causal tokens that come one at a time, while decoding with a cache. (T, D)."""
         side = Side(rows, positions, streams)
-        return self._rows(self.decoder.tokens, rows) + self._embedding(side, self.decoder, self.decoder_streams)
+        return self._rows(self.decoder.tokens, rows) + self._embedding(
+            side, self.decoder, self.decoder_streams
+        )
 
     def _embedding(self, side: Side, learned: SideTables, streams: torch.Tensor) -> torch.Tensor:
         fixed_count, own = len(self.fixed_positions), learned.learned_positions

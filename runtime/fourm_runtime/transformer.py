@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from fourm_runtime.attention import Blocks, attend
 from fourm_runtime.batch import MicroBatch
+from fourm_runtime.gate import gated_silu
 from fourm_runtime.loss import head_losses
 from fourm_runtime.tables import Tables
 from fourm_schema.allocation import Allocation
@@ -165,6 +166,8 @@ class Mlp(nn.Module):
         self.fc3 = nn.Linear(shape.dim, shape.mlp_hidden, bias=shape.mlp_bias) if shape.gated_mlp else None
 
     def forward(self, x_TD: torch.Tensor) -> torch.Tensor:
+        if self.fc3 is not None and self.activation is functional.silu and not torch.compiler.is_compiling():
+            return gated_silu(self.fc1(x_TD), self.fc3(x_TD), self.fc2.weight, self.fc2.bias)
         hidden = self.activation(self.fc1(x_TD))
         if self.fc3 is not None:
             hidden = hidden * self.fc3(x_TD)
