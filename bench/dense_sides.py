@@ -1,19 +1,24 @@
-"""The two sides of a training step: ours as training runs it, and the dense baseline with the same optimizer.
+"""The two sides of a training step: ours as training runs it, and the dense baseline.
 
-Each takes a whole step: forward, loss, backward, gradient clipping at norm 1, fused AdamW (betas 0.9 and 0.95,
-weight decay 0.05 on matrices, none on tables). Ours begins at `Masked` and packs it; the baseline begins at the
-working dictionary. Ours is the training code itself (`fourm_runtime.training.learner.Learner`).
+Each takes a whole step: forward, loss, backward, gradient clipping at norm 1, fused AdamW (betas 0.9 and
+0.95, weight decay 0.05 on matrices, none on tables). Ours begins at `Masked` and packs it; the baseline
+begins at the working dictionary. Ours is the training code itself (`fourm_runtime.training.learner.Learner`).
+
+AdamW of ours passes by rows of tables that never had a gradient. Long into a training that is few of them, so
+every row that the samples can ever touch is given moments before the first step.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch._C._profiler import _ExtraFields_Allocation  # no other name for it
 from torch.profiler import ProfilerActivity, profile
 
+from dense_draws import used_ids
 from dense_model import DenseModel
 from dense_samples import WorkingDict
 from fourm_runtime.batch import Masked
@@ -58,9 +63,23 @@ class PackedSide:
         batches: what is shown and asked, batch by batch.
     """
 
-    def __init__(self, model: AnyToAnyTransformer, batches: list[Masked]) -> None:
+    def __init__(self, model: AnyToAnyTransformer, batches: Sequence[Masked]) -> None:
         self.model, self.batches = model, batches
         self.learner = Learner(model, RECIPE, World())
+        self._give_moments()
+
+    def _give_moments(self) -> None:
+        """To the rows that will have had a gradient some day."""
+        tables, allocation, plan = self.model.tables, self.model.allocation, self.model.plan
+        for table, streams in ((tables.encoder.tokens, plan.inputs), (tables.decoder.tokens, plan.targets)):
+            state = self.learner.optimizer.state[table]
+            state["step"] = torch.zeros(())
+            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(table), torch.zeros_like(table)
+            for stream in streams:
+                if not stream.is_dense and (table is tables.encoder.tokens or stream.layout == "sequence"):
+                    first, ids = allocation.token_offset(stream), used_ids(stream)
+                    state["exp_avg_sq"][first + ids.start : first + ids.stop] = 1e-12
+            self.learner.gradients.rows.restore(table, (state["exp_avg"], state["exp_avg_sq"]))
 
     def step(self, number: int) -> None:
         prepared = self._prepare(number)
@@ -86,7 +105,7 @@ class PackedSide:
         self.learner.gradients.clear()
         clock.tick("optimizer")
         model, tables, routes = self.model, self.model.tables, Routes.of(batch)
-        with rows_added_in_place(tables):
+        with rows_added_in_place(tables, self.learner.gradients.rows):
             content, embedding = tables.embed_input(batch)
             targets = tables.embed_target(batch)
             clock.tick("embed")
@@ -135,7 +154,7 @@ class DenseSide:
         budget: N and M.
     """
 
-    def __init__(self, model: DenseModel, batches: list[WorkingDict], budget: int) -> None:
+    def __init__(self, model: DenseModel, batches: Sequence[WorkingDict], budget: int) -> None:
         self.model, self.batches, self.budget = model, batches, budget
         tables = {id(p) for part in model.tables() for p in part.parameters()}
         settings = RECIPE.optimizer
@@ -228,30 +247,30 @@ def recorded_memory() -> Iterator[Peak]:
     with its address and size, so nothing is estimated; what a matrix library takes for itself is not seen.
     """
     recorder = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
+    recorder.start()
 
     def peak(model: nn.Module) -> int:
+        recorder.stop()
         gradients = {p.grad.untyped_storage().data_ptr() for p in model.parameters() if p.grad is not None}
-        recorder.__exit__(None, None, None)
         assert recorder.profiler is not None and recorder.profiler.kineto_results is not None
         waiting = list(recorder.profiler.kineto_results.experimental_event_tree())
         events: list[tuple[int, int, int]] = []
         while waiting:
             event = waiting.pop()
             waiting += event.children
-            if event.name == "[memory]":
+            if isinstance(event.extra_fields, _ExtraFields_Allocation):
                 events.append((event.start_time_ns, event.extra_fields.ptr, event.extra_fields.alloc_size))
         events.sort(key=lambda event: event[0])
-        last = {address: time for time, address, size in events if size > 0}
+        made = {address: moment for moment, address, size in events if size > 0}
         living: dict[int, int] = {}
         total = most = 0
         for moment, address, size in events:
             if size < 0:
                 total -= living.pop(address, 0)
-            elif not (address in gradients and last[address] == moment):
+            elif address not in gradients or made[address] != moment:
                 living[address] = size
                 total += size
                 most = max(most, total)
         return most
 
-    recorder.__enter__()
     yield peak

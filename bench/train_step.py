@@ -2,19 +2,19 @@
 
     python bench/train_step.py [--pairs 12] [--case untied] [--case native] [--small] [--json]
 
-Size tiny (width 384, 6 + 6 blocks, 6 heads, gated, without biases), the modalities of 4M-21, 8 samples of up to
-256 + 256 tokens, masked by its mixture. float32, one thread. The baseline is `dense_model.py`: 4M's padded
-model; that both have the same loss on the same samples is checked first. A step is forward, loss, backward,
-clipping and AdamW, of the same kind on both sides (`dense_sides.py`). Ours also lays its batch out; the baseline
-gets its working dictionary ready-made.
+Size tiny (width 384, 6 + 6 blocks, 6 heads, gated, without biases), the modalities of 4M-21, 8 samples of
+up to 256 + 256 tokens, masked by its mixture. float32, one thread. The baseline is `dense_model.py`: 4M's
+padded model; that both have the same loss on the same samples is checked first. A step is forward, loss,
+backward, clipping and AdamW, of the same kind on both sides (`dense_sides.py`). Ours also lays its batch
+out; the baseline gets its working dictionary ready-made.
 
-    untied   an imported model: tables and heads apart for every modality, 343 million parameters on both sides
-    native   a model as it is declared here: one word vocabulary for all texts, the head tied; the baseline has
-             the same numbers in 4M's layout
+    untied   an imported model: tables and heads apart for every modality, 343 million parameters
+    native   a model as it is declared here: one word vocabulary for all texts, the head tied; the baseline
+             has the same numbers in 4M's layout, 343 million again
 
-Both sides run in turn on the same batches, several of them; each pair of neighbours gives one ratio of CPU time.
-Activation bytes are the most that PyTorch's allocator held at one time of forward and backward pass, less
-parameters, gradients and moments. Parts are from one step of each side that was cut into pieces.
+Both sides run in turn on the same batches, several of them; each pair of neighbours gives one ratio of CPU
+time. Activation bytes are the most that PyTorch's allocator held at one time of forward and backward pass,
+less parameters, gradients and moments. Parts are from one step of each side that was cut into pieces.
 
 Exit status 1 if a step is less than 1.7 (untied) or 2 (native) times as fast as the baseline's, or keeps more
 than half of its bytes. `--small` is a quick look at a network that shows neither, and promises nothing.

@@ -1,14 +1,16 @@
 """The second half of a gated MLP, keeping for the backward pass only what cannot be computed again at once.
 
-Plain autograd keeps four arrays of the hidden width for each token: what enters the activation, what leaves it,
-the gate, and their product. Two are enough: the others are an activation and a product away.
+Plain autograd keeps four arrays of the hidden width for each token: what enters the activation, what leaves
+it, the gate, and their product. Two are enough: the others are an activation and a product away.
 
 Source: checkpointing of cheap operations, Chen et al. 2016, https://arxiv.org/abs/1604.06174, section 4.3.
 Shapes: T tokens, H hidden width, D width.
 """
 
+from typing import Any
+
 import torch
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 
@@ -20,10 +22,11 @@ def gated_silu(
     return out
 
 
+# Types of ctx: torch leaves open what a function keeps on it.
 class _GatedSilu(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]  # torch declares Any
-        ctx: FunctionCtx,
+    def forward(
+        ctx: Any,
         inner: torch.Tensor,
         gate: torch.Tensor,
         weight: torch.Tensor,
@@ -34,7 +37,7 @@ class _GatedSilu(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         inner, gate, weight = ctx.saved_tensors
         active = functional.silu(inner)
         weight_gradient = bias_gradient = None

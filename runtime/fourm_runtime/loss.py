@@ -7,14 +7,15 @@ Shapes: T decoder tokens, T_s those of a stream, V_s its ids, S streams, D width
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import attrs
 import torch
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from fourm_runtime.batch import Head, MicroBatch
+from fourm_runtime.row_gradients import RowGradients
 from fourm_runtime.tables import Tables
 from fourm_schema.plan import Plan
 
@@ -41,10 +42,10 @@ def head_losses(
 ) -> dict[str, torch.Tensor]:
     """What `loss_sums` gives for the logits of these tokens, without keeping them.
 
-    Of the scores, one array (T_s, V_s) per stream lives until the backward pass: their softmax less the targets,
-    which is the gradient. Plain cross-entropy keeps the logarithm of the softmax and makes the gradient beside
-    it; and each slice of the head's table would send a gradient of the whole table. Streams that share their
-    rows are scored by one product.
+    Of the scores, one array (T_s, V_s) per stream lives until the backward pass: their softmax less the
+    targets, which is the gradient. Plain cross-entropy keeps the logarithm of the softmax and makes the
+    gradient beside it; and each slice of the head's table would send a gradient of the whole table. Streams
+    that share their rows are scored by one product.
 
     Args:
         tables: give each stream its rows of the head.
@@ -59,7 +60,7 @@ def head_losses(
         table, span = tables.head_rows(plan.stream(name))
         parts.setdefault(span.start, _Part(slice(span.start, span.stop))).streams.append((number, head))
     sums: torch.Tensor = _HeadLosses.apply(  # type: ignore[no-untyped-call]
-        hidden_TD, table, list(parts.values()), len(batch.heads), tables.adds_in_place
+        hidden_TD, table, list(parts.values()), len(batch.heads), tables.row_gradients
     )
     return dict(zip(batch.heads, sums.unbind(), strict=True))
 
@@ -81,17 +82,18 @@ class _Part:
         return [head.targets.shape[0] for _, head in self.streams]
 
 
+# Types of ctx: torch leaves open what a function keeps on it.
 class _HeadLosses(torch.autograd.Function):
     """Summed cross-entropies (S,) of S streams, scored by rows of one table (R, D)."""
 
     @staticmethod
-    def forward(  # type: ignore[override]  # torch declares Any
-        ctx: FunctionCtx,
+    def forward(
+        ctx: Any,
         hidden_TD: torch.Tensor,
         table_RD: torch.Tensor,
         parts: Sequence[_Part],
         stream_count: int,
-        adds_in_place: bool,
+        row_gradients: RowGradients | None,
     ) -> torch.Tensor:
         kind = hidden_TD.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else table_RD.dtype
@@ -101,30 +103,30 @@ class _HeadLosses(torch.autograd.Function):
             own = hidden_TD.index_select(0, part.index()).to(dtype)
             scores = own @ table_RD[part.rows].to(dtype).t()
             losses = _to_errors(scores, part.targets())
-            for (number, _), loss in zip(part.streams, losses.split(part.sizes()), strict=True):
+            for (number, _), loss in zip(part.streams, torch.split(losses, part.sizes()), strict=True):
                 sums[number] = loss.sum()
             all_scores.append(scores)
         ctx.save_for_backward(hidden_TD, *all_scores)
-        ctx.table, ctx.parts, ctx.adds_in_place = table_RD, parts, adds_in_place
+        ctx.table, ctx.parts, ctx.row_gradients = table_RD, parts, row_gradients
         return torch.stack(sums)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, upstream_S: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, upstream_S: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         table, (hidden, *all_errors) = ctx.table, ctx.saved_tensors
         hidden_gradient = torch.zeros_like(hidden)
-        gradient = table.grad if ctx.adds_in_place else torch.zeros_like(table)
+        table_gradient = torch.zeros_like(table) if ctx.row_gradients is None else None
         for errors, part in zip(all_errors, ctx.parts, strict=True):
             factors = [upstream_S[number].expand(head.targets.shape[0]) for number, head in part.streams]
             factor = torch.cat(factors)[:, None].to(errors.dtype)
             own = hidden.index_select(0, part.index()).to(errors.dtype) * factor
-            if gradient.dtype == errors.dtype:
-                gradient[part.rows].addmm_(errors.t(), own)
+            if table_gradient is None:
+                ctx.row_gradients.add_product(table, part.rows, errors, own)
             else:
-                gradient[part.rows].add_(errors.t() @ own)
+                table_gradient[part.rows] = errors.t() @ own
             back = (errors @ table[part.rows].to(errors.dtype)) * factor
             hidden_gradient.index_copy_(0, part.index(), back.to(hidden.dtype))
-        return hidden_gradient, None if ctx.adds_in_place else gradient, None, None, None
+        return hidden_gradient, table_gradient, None, None, None
 
 
 def _to_errors(scores_TV: torch.Tensor, targets_T: torch.Tensor) -> torch.Tensor:
@@ -132,7 +134,9 @@ def _to_errors(scores_TV: torch.Tensor, targets_T: torch.Tensor) -> torch.Tensor
     losses = []
     # A few rows at a time, so that what is beside the scores stays small and in the cache.
     step = max(1, _CHUNK // scores_TV.shape[1])
-    for scores, targets in zip(scores_TV.split(step), targets_T[:, None].split(step), strict=True):
+    for scores, targets in zip(
+        torch.split(scores_TV, step), torch.split(targets_T[:, None], step), strict=True
+    ):
         logs = functional.log_softmax(scores, -1, dtype=_accurate(scores.dtype))
         losses.append(-logs.gather(1, targets)[:, 0])
         errors = torch.exp(logs, out=scores if scores.dtype == logs.dtype else logs)

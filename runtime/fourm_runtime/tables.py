@@ -6,14 +6,16 @@ Row 0 of each table means *nothing* (see `fourm_schema.allocation`): zero, never
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
-from torch.autograd.function import FunctionCtx
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from fourm_runtime.batch import MicroBatch, Side
 from fourm_runtime.positions import fixed_table
+from fourm_runtime.row_gradients import RowGradients
 from fourm_schema.allocation import Allocation, Span
 from fourm_schema.architecture import Architecture
 from fourm_schema.plan import Plan, Stream
@@ -42,9 +44,8 @@ class Tables(nn.Module):
         architecture: width, tying and sharing.
 
     Attributes:
-        adds_in_place: gradients of vocabulary rows are added to the `.grad` that the tables already have, row by
-            row, and not returned to autograd: a table has far more rows than a step has tokens, and a gradient
-            of its size would be made, filled and added for each use. See `rows_added_in_place`.
+        row_gradients: where gradients of vocabulary rows go, past autograd; None while autograd has them. See
+            `rows_added_in_place`.
     """
 
     fixed_positions: torch.Tensor
@@ -53,7 +54,7 @@ class Tables(nn.Module):
         super().__init__()
         dim = architecture.dim
         self.allocation = allocation
-        self.adds_in_place = False
+        self.row_gradients: RowGradients | None = None
         self.encoder = SideTables(allocation, dim)
         self.decoder = SideTables(allocation, dim)
         self.head = None if architecture.tie_head else nn.Parameter(torch.empty(allocation.token_rows, dim))
@@ -98,10 +99,14 @@ class Tables(nn.Module):
 
     def embed_next(self, rows: torch.Tensor, positions: torch.Tensor, streams: torch.Tensor) -> torch.Tensor:
         """The same for causal tokens that come one at a time, while decoding with a cache. (T, D)."""
-        side = Side(rows, positions, streams)
-        return self._rows(self.decoder.tokens, rows) + self._embedding(
-            side, self.decoder, self.decoder_streams
-        )
+        embedding = self._embedding(Side(rows, positions, streams), self.decoder, self.decoder_streams)
+        return self._rows(self.decoder.tokens, rows) + embedding
+
+    @property
+    def vocabulary(self) -> tuple[nn.Parameter, ...]:
+        """The tables with a row for each id: two, or three where the head is one of its own."""
+        own = () if self.head is None else (self.head,)
+        return self.encoder.tokens, self.decoder.tokens, *own
 
     def _embedding(self, side: Side, learned: SideTables, streams: torch.Tensor) -> torch.Tensor:
         fixed_count, own = len(self.fixed_positions), learned.learned_positions
@@ -115,10 +120,12 @@ class Tables(nn.Module):
             positions = fixed.to(streams.dtype) + rows.masked_fill(~is_learned[:, None], 0.0)
         return positions + functional.embedding(side.streams, streams, padding_idx=0)
 
-    def _rows(self, table: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    def _rows(self, table: nn.Parameter, rows: torch.Tensor) -> torch.Tensor:
         """Gather rows of a vocabulary table; row 0 gets no gradient and so stays zero."""
-        if self.adds_in_place and torch.is_grad_enabled():
-            gathered: torch.Tensor = _GatherRows.apply(table, rows)  # type: ignore[no-untyped-call]
+        if self.row_gradients is not None and torch.is_grad_enabled():
+            gathered: torch.Tensor = _GatherRows.apply(  # type: ignore[no-untyped-call]
+                table, rows, self.row_gradients
+            )
             return gathered
         return functional.embedding(rows, table, padding_idx=0)
 
@@ -134,39 +141,35 @@ class Tables(nn.Module):
 
 
 @contextmanager
-def rows_added_in_place(tables: Tables) -> Iterator[None]:
-    """Within it, backward passes add the gradients of vocabulary rows to the tables' `.grad` themselves.
+def rows_added_in_place(tables: Tables, gradients: RowGradients) -> Iterator[None]:
+    """Send gradients of vocabulary rows that are used within to the tables' `.grad` itself.
 
     What is computed is the same; what is spared are gradients of the size of whole tables. It is for those
-    who own the gradients (`fourm_runtime.training.gradients`): `torch.autograd.grad` finds none of these rows,
-    and hooks on the tables do not run.
+    who own the gradients: `torch.autograd.grad` finds none of these rows, and hooks on the tables do not
+    run.
 
     Args:
-        tables: every vocabulary table must have a dense `.grad` until the backward pass is done.
+        tables: every vocabulary table must have a dense `.grad` when a backward pass comes.
+        gradients: adds them.
     """
-    used = [tables.encoder.tokens, tables.decoder.tokens, *([] if tables.head is None else [tables.head])]
-    assert all(table.grad is not None for table in used), "the tables have gradients to add to"
-    tables.adds_in_place = True
+    tables.row_gradients = gradients
     try:
         yield
     finally:
-        tables.adds_in_place = False
+        tables.row_gradients = None
 
 
+# Types of ctx: torch leaves open what a function keeps on it.
 class _GatherRows(torch.autograd.Function):
     """Rows of a table (T, D); the backward pass adds to the rows of the table's gradient."""
 
     @staticmethod
-    def forward(  # type: ignore[override]  # torch declares Any
-        ctx: FunctionCtx, table: torch.Tensor, rows: torch.Tensor
-    ) -> torch.Tensor:
-        ctx.table, ctx.rows = table, rows
+    def forward(ctx: Any, table: torch.Tensor, rows: torch.Tensor, gradients: RowGradients) -> torch.Tensor:
+        ctx.table, ctx.rows, ctx.gradients = table, rows, gradients
         return functional.embedding(rows, table)
 
     @staticmethod
-    def backward(ctx: FunctionCtx, upstream: torch.Tensor) -> tuple[None, None]:
-        gradient = ctx.table.grad
-        # Unlike index_add, this adds in the same order on every device and in every run.
-        gradient.index_put_((ctx.rows.long(),), upstream.to(gradient.dtype), accumulate=True)
-        gradient[0].zero_()
-        return None, None
+    @once_differentiable
+    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[None, None, None]:
+        ctx.gradients.add_rows(ctx.table, ctx.rows, upstream)
+        return None, None, None

@@ -98,7 +98,7 @@ def compute_gradients(
     gradients.clear()
     sums = torch.zeros(len(slots), dtype=torch.float64, device=world.device)
     for batch in prepared.micro_batches:
-        with autocast(world.device, precision), rows_added_in_place(model.tables):
+        with autocast(world.device, precision), rows_added_in_place(model.tables, gradients.rows):
             found = model.losses(batch)
         part = weighted(found, factors)
         if part.requires_grad:
