@@ -44,15 +44,19 @@ class Side(Protocol):
 
     def step(self, number: int) -> None:
         """Take a training step on a batch."""
+        ...
 
     def loss(self, number: int) -> float:
         """The loss of a batch, nothing changed."""
+        ...
 
     def activation_bytes(self, number: int) -> int:
-        """See `peak_bytes`."""
+        """See `recorded_memory`."""
+        ...
 
     def parts(self, number: int) -> dict[str, float]:
         """CPU seconds of the parts of one step."""
+        ...
 
 
 class PackedSide:

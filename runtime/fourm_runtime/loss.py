@@ -57,10 +57,10 @@ def head_losses(
         return {}
     parts: dict[int, _Part] = {}
     for number, (name, head) in enumerate(batch.heads.items()):
-        table, span = tables.head_rows(plan.stream(name))
+        span = tables.allocation.token_span(plan.stream(name))
         parts.setdefault(span.start, _Part(slice(span.start, span.stop))).streams.append((number, head))
     sums: torch.Tensor = _HeadLosses.apply(  # type: ignore[no-untyped-call]
-        hidden_TD, table, list(parts.values()), len(batch.heads), tables.row_gradients
+        hidden_TD, tables.scoring, list(parts.values()), len(batch.heads), tables.row_gradients
     )
     return dict(zip(batch.heads, sums.unbind(), strict=True))
 
@@ -112,17 +112,18 @@ class _HeadLosses(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, upstream_S: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, upstream_S: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]  # the base takes any
         table, (hidden, *all_errors) = ctx.table, ctx.saved_tensors
         hidden_gradient = torch.zeros_like(hidden)
-        table_gradient = torch.zeros_like(table) if ctx.row_gradients is None else None
+        rows: RowGradients | None = ctx.row_gradients
+        table_gradient = torch.zeros_like(table) if rows is None else None
         for errors, part in zip(all_errors, ctx.parts, strict=True):
             factors = [upstream_S[number].expand(head.targets.shape[0]) for number, head in part.streams]
             factor = torch.cat(factors)[:, None].to(errors.dtype)
             own = hidden.index_select(0, part.index()).to(errors.dtype) * factor
-            if table_gradient is None:
-                ctx.row_gradients.add_product(table, part.rows, errors, own)
-            else:
+            if rows is not None:
+                rows.add_product(table, part.rows, errors, own)
+            elif table_gradient is not None:
                 table_gradient[part.rows] = errors.t() @ own
             back = (errors @ table[part.rows].to(errors.dtype)) * factor
             hidden_gradient.index_copy_(0, part.index(), back.to(hidden.dtype))

@@ -16,7 +16,7 @@ from torch.nn import functional
 from fourm_runtime.batch import MicroBatch, Side
 from fourm_runtime.positions import fixed_table
 from fourm_runtime.row_gradients import RowGradients
-from fourm_schema.allocation import Allocation, Span
+from fourm_schema.allocation import Allocation
 from fourm_schema.architecture import Architecture
 from fourm_schema.plan import Plan, Stream
 
@@ -129,15 +129,15 @@ class Tables(nn.Module):
             return gathered
         return functional.embedding(rows, table, padding_idx=0)
 
-    def head_rows(self, stream: Stream) -> tuple[nn.Parameter, Span]:
-        """The table that scores the stream's ids, and which rows of it do."""
-        table = self.decoder.tokens if self.head is None else self.head
-        return table, self.allocation.token_span(stream)
+    @property
+    def scoring(self) -> nn.Parameter:
+        """The table whose rows score ids: the head, or the decoder's where the head is tied to it."""
+        return self.decoder.tokens if self.head is None else self.head
 
     def logits(self, hidden_TD: torch.Tensor, stream: Stream) -> torch.Tensor:
         """Scores of the stream's ids for tokens that are to predict it: (T, V)."""
-        table, span = self.head_rows(stream)
-        return functional.linear(hidden_TD, table[span.start : span.stop])
+        span = self.allocation.token_span(stream)
+        return functional.linear(hidden_TD, self.scoring[span.start : span.stop])
 
 
 @contextmanager
@@ -170,6 +170,6 @@ class _GatherRows(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[None, None, None]:
+    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]  # the base takes any
         ctx.gradients.add_rows(ctx.table, ctx.rows, upstream)
         return None, None, None
