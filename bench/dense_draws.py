@@ -116,13 +116,18 @@ def _column(stream: Stream, size: int, rng: np.random.Generator) -> Column:
     offsets: Int64 = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
     if stream.modality == "t5_caption":
         return Sequences(np.concatenate([FIRST_WORD + np.arange(n) for n in lengths]), offsets, present)
-    # All texts but captions are coordinates and names of classes; captions are any words.
-    past = stream.vocab_size
-    if stream.modality != "caption":
-        past = min(past, PAST_COORDINATES)
-    ids = rng.integers(FIRST_WORD, past, int(offsets[-1]), dtype=np.int32)
+    used = used_ids(stream)
+    ids = rng.integers(used.start, used.stop, int(offsets[-1]), dtype=np.int32)
     ids[offsets[1:] - 1] = 3
     return Sequences(ids, offsets, present)
+
+
+def used_ids(stream: Stream) -> range:
+    """Ids of a stream that samples can have. All texts but captions are coordinates and names of classes."""
+    if stream.layout == "grid":
+        return range(stream.vocab_size)
+    past = stream.vocab_size
+    return range(FIRST_WORD, past if stream.modality == "caption" else min(past, PAST_COORDINATES))
 
 
 def _as_vectors(masked: Masked, stream: Stream, vectors: Float32) -> Masked:

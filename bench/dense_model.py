@@ -38,6 +38,7 @@ from fourm_runtime.transformer import (
     DecoderBlock,
     EncoderBlock,
     Heads,
+    Mlp,
     SelfAttention,
 )
 from fourm_schema.plan import Plan, Stream
@@ -168,6 +169,10 @@ class DenseModel(nn.Module):
         self.context_proj = model.context_proj
         self.decoder, self.decoder_norm = model.decoder, model.decoder_norm
 
+    def tables(self) -> tuple[nn.Module, ...]:
+        """What no weight decay applies to in our training."""
+        return self.encoder_embeddings, self.decoder_embeddings, self.heads
+
     def loss(self, samples: WorkingDict, encoder_tokens: int, decoder_tokens: int) -> Tensor:
         """4M's loss of a batch, type `mod`.
 
@@ -187,14 +192,16 @@ class DenseModel(nn.Module):
             tokens: N; None keeps as many as the fullest sample shows, as 4M's sampler does.
         """
         chosen = self.select_inputs(samples, tokens)
-        mask = chosen.hidden[:, None]
-        x = chosen.content + chosen.embedding
+        return self.run_encoder(chosen.content + chosen.embedding, chosen.embedding, chosen.hidden[:, None])
+
+    def run_encoder(self, x_BND: Tensor, embedding_BND: Tensor, mask_B1N: Tensor) -> Context:
+        """The encoder's blocks, and what the decoder sees of their output."""
         for block in self.encoder:
             assert isinstance(block, EncoderBlock)
-            x = x + self_attend(block.attn, block.norm1(x), mask)
-            x = x + block.mlp(block.norm2(x))
-        features: Tensor = self.context_proj(self.encoder_norm(x)) + chosen.embedding
-        return Context(features, mask)
+            x_BND = x_BND + self_attend(block.attn, block.norm1(x_BND), mask_B1N)
+            x_BND = x_BND + feed_forward(block.mlp, block.norm2(x_BND))
+        features: Tensor = self.context_proj(self.encoder_norm(x_BND)) + embedding_BND
+        return Context(features, mask_B1N)
 
     def select_inputs(self, samples: WorkingDict, tokens: int | None) -> Selected:
         """Embed every input modality whole and keep the first `tokens` that are visible."""
@@ -294,7 +301,7 @@ class DenseModel(nn.Module):
         if cells is None:
             cells = remaining(entry)
         embedding = self.decoder_embeddings.grid(stream, len(entry.tensor))
-        hidden = self._run_decoder(self.mask_token + _take(embedding, cells), context, None)
+        hidden = self.run_decoder(self.mask_token + _take(embedding, cells), context, None)
         return cells, functional.linear(hidden, self.heads[module_name(stream.name)])
 
     def decode_text(self, name: str, prefix_BM: Tensor, context: Context) -> Tensor:
@@ -305,20 +312,21 @@ class DenseModel(nn.Module):
         y = functional.embedding(prefix_BM, side.tokens[key])
         y = y + side.ranks(stream, nothing_hidden, stream.target_ranks)
         future = torch.ones(1, length, length, dtype=torch.bool, device=y.device).triu(1)
-        return functional.linear(self._run_decoder(y, context, future), self.heads[key])
+        return functional.linear(self.run_decoder(y, context, future), self.heads[key])
 
     def decode(self, chosen: Selected, context: Context) -> Tensor:
         """Run the decoder over the targets: (B, M, D), normalised."""
-        return self._run_decoder(chosen.content + chosen.embedding, context, chosen.self_mask)
+        return self.run_decoder(chosen.content + chosen.embedding, context, chosen.self_mask)
 
-    def _run_decoder(self, y: Tensor, context: Context, self_mask: Tensor | None) -> Tensor:
+    def run_decoder(self, y: Tensor, context: Context, self_mask: Tensor | None) -> Tensor:
+        """The decoder's blocks: (B, M, D), normalised; `self_mask` (B, M, M) is True where not seen."""
         for block in self.decoder:
             assert isinstance(block, DecoderBlock)
             y = y + self_attend(block.self_attn, block.norm1(y), self_mask)
             y = y + cross_attend(
                 block.cross_attn, block.query_norm(y), block.context_norm(context.features), context.mask
             )
-            y = y + block.mlp(block.norm2(y))
+            y = y + feed_forward(block.mlp, block.norm2(y))
         hidden: Tensor = self.decoder_norm(y)
         return hidden
 
@@ -357,6 +365,15 @@ def cross_attend(layer: CrossAttention, x_BMD: Tensor, context_BND: Tensor, mask
     packed = layer.kv(context_BND).reshape(size, length, 2, layer.heads, layer.head_dim)
     k, v = packed.permute(2, 0, 3, 1, 4).unbind(0)
     return _attend(layer, q, k, v, mask)
+
+
+def feed_forward(layer: Mlp, x_BND: Tensor) -> Tensor:
+    """fc2(act(fc1 x) * fc3 x), or without the gate."""
+    hidden = layer.activation(layer.fc1(x_BND))
+    if layer.fc3 is not None:
+        hidden = hidden * layer.fc3(x_BND)
+    out: Tensor = layer.fc2(hidden)
+    return out
 
 
 def _attend(layer: Heads, q_BHMK: Tensor, k_BHNK: Tensor, v_BHNK: Tensor, mask: Tensor | None) -> Tensor:

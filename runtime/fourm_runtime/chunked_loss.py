@@ -9,17 +9,11 @@ where plain cross-entropy has three.
 Shapes: T tokens that predict a stream, D width, V ids.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-
-from fourm_runtime.batch import MicroBatch
-from fourm_runtime.loss import loss_sums
-
-if TYPE_CHECKING:
-    from fourm_runtime.transformer import AnyToAnyTransformer
 
 LARGE = 8192
 """Ids from which a vocabulary's scores are made in chunks, on a GPU."""
@@ -34,36 +28,6 @@ def is_large(vocab_size: int, device: torch.device) -> bool:
     On a CPU memory is not what is short, and the fourth product costs a third more time.
     """
     return device.type == "cuda" and vocab_size >= LARGE
-
-
-def model_losses(model: "AnyToAnyTransformer", hidden_TD: Tensor, batch: MicroBatch) -> dict[str, Tensor]:
-    """Summed cross-entropy of each stream's targets, in nats. Stream -> scalar.
-
-    Args:
-        model: gives each stream its rows of the head.
-        hidden_TD: what its decoder made of every target token.
-        batch: the targets.
-    """
-    large = {
-        name
-        for name in batch.heads
-        if is_large(model.allocation.token_span(model.plan.stream(name)).size, hidden_TD.device)
-    }
-    rows = model.by_stream(hidden_TD, batch)
-    sums = loss_sums(
-        {
-            name: model.tables.logits(x, model.plan.stream(name))
-            for name, x in rows.items()
-            if name not in large
-        },
-        batch,
-    )
-    for name in large:
-        span = model.allocation.token_span(model.plan.stream(name))
-        table = model.tables.decoder.tokens if model.tables.head is None else model.tables.head
-        losses = chunked_cross_entropy(rows[name], table[span.start : span.stop], batch.heads[name].targets)
-        sums[name] = losses.sum()
-    return {name: sums[name] for name in batch.heads}
 
 
 def chunked_cross_entropy(

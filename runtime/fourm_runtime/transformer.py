@@ -15,8 +15,9 @@ from torch.nn import functional
 from fourm_runtime.attention import Blocks
 from fourm_runtime.attention_regions import Regions, attend_regions
 from fourm_runtime.batch import MicroBatch
-from fourm_runtime.chunked_loss import model_losses
 from fourm_runtime.compiling import let_lengths_vary, let_routes_vary
+from fourm_runtime.gate import gated_silu
+from fourm_runtime.loss import head_losses
 from fourm_runtime.tables import Tables
 from fourm_schema.allocation import Allocation
 from fourm_schema.architecture import Architecture
@@ -169,6 +170,8 @@ class Mlp(nn.Module):
         self.fc3 = nn.Linear(shape.dim, shape.mlp_hidden, bias=shape.mlp_bias) if shape.gated_mlp else None
 
     def forward(self, x_TD: torch.Tensor) -> torch.Tensor:
+        if self.fc3 is not None and self.activation is functional.silu and not torch.compiler.is_compiling():
+            return gated_silu(self.fc1(x_TD), self.fc3(x_TD), self.fc2.weight, self.fc2.bias)
         hidden = self.activation(self.fc1(x_TD))
         if self.fc3 is not None:
             hidden = hidden * self.fc3(x_TD)
@@ -288,15 +291,13 @@ class AnyToAnyTransformer(nn.Module):
             for name, rows in self.by_stream(hidden_TD, batch).items()
         }
 
-    def losses(self, batch: MicroBatch) -> dict[str, torch.Tensor]:
-        """Summed cross-entropy of every target of the micro-batch, in nats: stream -> scalar.
-
-        What `loss_sums` makes of `forward`, without the scores of large vocabularies on a GPU.
-        """
-        routes = Routes.of(batch)
-        return model_losses(self, self.decode(batch, self.encode(batch, routes), routes), batch)
-
     def forward(self, batch: MicroBatch) -> dict[str, torch.Tensor]:
         """Predict every target of the micro-batch: stream -> logits (T_s, V_s), in the order of its head."""
         routes = Routes.of(batch)
         return self.logits(self.decode(batch, self.encode(batch, routes), routes), batch)
+
+    def losses(self, batch: MicroBatch) -> dict[str, torch.Tensor]:
+        """Summed cross-entropy of every stream's targets, as `fourm_runtime.loss.head_losses` gives it."""
+        routes = Routes.of(batch)
+        hidden = self.decode(batch, self.encode(batch, routes), routes)
+        return head_losses(self.tables, hidden, batch, self.plan)

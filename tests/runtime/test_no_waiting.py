@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from fourm_runtime import transfer
 from fourm_runtime.assemble import assemble
 from fourm_runtime.packing import pack
+from fourm_runtime.row_gradients import RowGradients
 from fourm_runtime.training.learner import Learner
 from fourm_runtime.training.preparation import PreparedStep
 from fourm_runtime.training.step import StepCounts
@@ -59,8 +60,14 @@ class NoWaiting(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
 
 
 @pytest.mark.parametrize("capacity", [None, (160, 140)])
-def test_a_training_step_asks_nothing(capacity: tuple[int, int] | None) -> None:
-    """From lengths to weights, clipping and the running average included, in the first step and later."""
+def test_a_training_step_asks_nothing(
+    capacity: tuple[int, int] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From lengths to weights, clipping and the running average included, in the first step and later.
+
+    As on a GPU: on a CPU, where looking costs nothing, the host also keeps account of rows without gradient.
+    """
+    monkeypatch.setattr("fourm_runtime.training.learner.RowGradients", lambda tables: RowGradients(()))
     learner = Learner(assemble(PLAN, SHAPE), small_recipe(), World())
     for step in range(2):
         batches = pack(masked_samples(PLAN, 8, step), PLAN, learner.model.allocation, 1, capacity)
