@@ -61,7 +61,7 @@ def within_half_a_bin(field: AnyField, value: FieldValue, back: FieldValue) -> b
     numbers = cast("list[float]", [*value] if isinstance(value, list) else [value])
     backs = cast("list[float]", [*back] if isinstance(back, list) else [back])
     if isinstance(field, BoxField):
-        numbers, backs = [*corners(field, numbers)], [*corners(field, backs)]  # type: ignore[arg-type]
+        numbers, backs = [*corners(field, numbers)], [*corners(field, backs)]
     return all(near(field, float(a), float(b)) for a, b in zip(numbers, backs, strict=True))
 
 
