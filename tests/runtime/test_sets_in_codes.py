@@ -41,7 +41,7 @@ model: {size: nano, dim: 32, heads: 2, encoder_depth: 1, decoder_depth: 1}
 steps: {total: 2, samples_per_step: 8, warmup: 1}
 masks: [{preset: from, stream: label}]
 """
-FIT = ("--steps", 60, "--batch-size", 16)
+FIT = ("--steps", 40, "--batch-size", 16)
 
 
 def thing(number: int) -> dict[str, object]:
