@@ -185,7 +185,7 @@ def measure(codec: StoredCodec, values: list[object], pairs: int) -> dict[str, f
     loop = plain_loop(codec) if isinstance(codec, SetCodec) else one_by_one(codec)
     few = values[:64]
     assert codec.encode(few).ids.tolist() == loop(few), "both sides write the same ids"
-    ours, theirs = list[float](), list[float]()
+    ours, theirs, ids = list[float](), list[float](), list[int]()
     for _ in range(pairs):
         start = time.process_time()
         batch = codec.encode(values)

@@ -240,13 +240,13 @@ def _saved_numbers(plan: Plan, shape: Architecture, tokens: Tokens) -> int:
     (3 D) and attention's output (D). A target token keeps six norms' ends (6 D), self-attention's 4 D,
     the query and the output of cross-attention (2 D), and both outputs once more where the two regions
     are joined (2 D); an encoder token adds to each decoder layer its normed context, key and value (3 D).
-    A gated MLP keeps 4 F, a plain one 2 F. Query-key norms keep what they return. Around the layers
-    stand the last norms, the context and, for each target, its scores. Row statistics (of norms, of
-    attention) are left out: about 1 %.
+    An MLP keeps 2 F, one that is gated by another function than silu 4 F. Query-key norms keep what they
+    return. Around the layers stand the last norms, the context and, for each target, its scores. Row
+    statistics (of norms, of attention) are left out: about 1 %.
     """
     dim, extra = shape.dim, 1 if shape.qk_norm else 0
     visible, wanted = sum(tokens.encoder), sum(tokens.decoder)
-    mlp = (4 if shape.gated_mlp else 2) * shape.mlp_hidden
+    mlp = (4 if shape.gated_mlp and shape.activation != "silu" else 2) * shape.mlp_hidden
     encoder = visible * ((8 + 2 * extra) * dim + mlp)
     decoder = wanted * ((14 + 3 * extra) * dim + mlp) + visible * (3 + extra) * dim
     scores = sum(count * plan.stream(name).vocab_size for name, count in tokens.targets.items())

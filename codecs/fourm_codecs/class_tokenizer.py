@@ -147,7 +147,7 @@ def palette(count: int) -> NDArray[np.uint8]:
     """Colours (count, 3): black for class 0, then hues as far apart as may be.
 
     >>> palette(2).tolist()
-    [[0, 0, 0], [63, 40, 230]]
+    [[0, 0, 0], [40, 95, 230]]
     """
     hues = (np.arange(count) * HUE_STEP)[:, None] % 1
     # Sawtooth waves a third of the circle apart: the corners of HSV.

@@ -19,7 +19,7 @@ K1, K2 = 0.01, 0.03
 def angles(given: Float64, back: Float64) -> Float64:
     """Degrees between unit vectors along the last axis.
 
-    >>> angles(np.array([[0.0, 0.0, 1.0]]), np.array([[0.0, 1.0, 0.0]])).tolist()
+    >>> angles(np.array([[0.0, 0.0, 1.0]]), np.array([[0.0, 1.0, 0.0]])).round(9).tolist()
     [90.0]
     """
     # Not the arc cosine of the product, which is flat where the angle is small.

@@ -2,21 +2,18 @@
 
 Behind it stands `xformers.ops.memory_efficient_attention` with xformers' block-diagonal biases. On CUDA
 xformers picks a kernel; on a CPU, where it has none, it is handed ours (`fourm_runtime.cpu_operator`).
-No other module knows of xformers, and this one imports it at the first call, since that takes seconds.
+The layers of the model come in by `fourm_runtime.attention_regions`, which torch.compile can see through.
 
 Shapes: T query tokens, S key tokens, H heads, K numbers per head.
 """
 
-import importlib
-import importlib.metadata
-import logging
 import math
 from collections.abc import Sequence
 from functools import cache, cached_property
-from types import ModuleType
 from typing import Any
 
 import attrs
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -24,9 +21,9 @@ from torch._compile import (
     _disable_dynamo,
 )  # the public torch.compiler.disable imports Dynamo at once: seconds
 
+from fourm_runtime.attention_backend import fmha, operators, refusal
+from fourm_runtime.transfer import to_device
 from fourm_schema.errors import BackendError
-
-XFORMERS_VERSION = "0.0.35"
 
 
 @attrs.frozen(eq=False)
@@ -48,6 +45,8 @@ class Blocks:
     causal: bool
     capacity: int | None = None
     _biases: dict[torch.device, object] = attrs.field(factory=dict, init=False, repr=False)
+    _keyed: dict[torch.device, Tensor] = attrs.field(factory=dict, init=False, repr=False)
+    _served: set[object] = attrs.field(factory=set, init=False, repr=False)
 
     @classmethod
     def build(
@@ -156,7 +155,7 @@ class Blocks:
         Queries without a key are left out of it: the kernels disagree on them, so `attend` answers.
         """
         if device not in self._biases:
-            biases = _xformers().attn_bias
+            biases = fmha().attn_bias
             q = [q if k else 0 for q, k in zip(self.q_lengths, self.k_lengths, strict=True)]
             k = list(self.k_lengths)
             if self.capacity is not None:
@@ -173,10 +172,11 @@ class Blocks:
         return self._biases[device]
 
     def keyed(self, device: torch.device) -> Tensor:
-        """Rows of the queries that have a key."""
-        pairs = zip(self.q_lengths, self.k_lengths, strict=True)
-        rows = torch.tensor([k > 0 for q, k in pairs for _ in range(q)], dtype=torch.bool).nonzero()[:, 0]
-        return rows.to(device)
+        """Rows of the queries that have a key, made at the first request."""
+        if device not in self._keyed:
+            has_key = np.repeat(np.array(self.k_lengths) > 0, self.q_lengths)
+            self._keyed[device] = to_device(torch.from_numpy(np.flatnonzero(has_key)), device)
+        return self._keyed[device]
 
 
 @_disable_dynamo
@@ -215,9 +215,9 @@ def attend(q_THK: Tensor, k_SHK: Tensor, v_SHK: Tensor, blocks: Blocks) -> Tenso
         nothing = q_THK[:0] + k_SHK[:0] + v_SHK[:0]
         return F.pad(nothing, (0, 0, 0, 0, 0, len(q_THK)))
     if not blocks.keyless:
-        return _run(q_THK, k_SHK, v_SHK, blocks)
+        return _run(q_THK, k_SHK, v_SHK, blocks, needs_gradient)
     rows = blocks.keyed(q_THK.device)
-    out = _run(q_THK.index_select(0, rows), k_SHK, v_SHK, blocks)
+    out = _run(q_THK.index_select(0, rows), k_SHK, v_SHK, blocks, needs_gradient)
     return torch.zeros_like(q_THK).index_copy(0, rows, out)
 
 
@@ -232,92 +232,58 @@ def operator_name(device: torch.device | str, dtype: torch.dtype = torch.float32
         BackendError: if none does.
     """
     device = torch.device(device)
-    fmha = _xformers()
-    _check_device(device)
-    operators = _operators(device)
-    if operators is not None:
-        return str(operators[0].NAME)
-    probe = torch.zeros(1, 8, 1, 64, device=device, dtype=dtype)
-    inputs = fmha.Inputs(probe, probe, probe, attn_bias=Blocks.build([8]).bias(device))
-    return str(fmha.dispatch._dispatch_fw(inputs, True).NAME)
-
-
-def _run(q_THK: Tensor, k_SHK: Tensor, v_SHK: Tensor, blocks: Blocks) -> Tensor:
-    device = q_THK.device
-    fmha = _xformers()
-    _check_device(device)
-    try:
-        out: Tensor = fmha.memory_efficient_attention(
-            q_THK[None], k_SHK[None], v_SHK[None], attn_bias=blocks.bias(device), op=_operators(device)
-        )
-    except (NotImplementedError, ValueError) as refusal:
-        raise BackendError(
-            f"attention on {device}",
-            f"no kernel serves {str(q_THK.dtype).removeprefix('torch.')} of head width {q_THK.shape[-1]}",
-            got=str(refusal).strip(),
-            mend="use one dtype for queries, keys and values, and a head width that is a multiple of 8",
-        ) from refusal
-    return out[0]
+    check_device(device)
+    return str(kernels(device, dtype, 64)[0].NAME)
 
 
 # Types of the pair: an untyped library's classes, so Any is all that can be said of them.
-def _operators(device: torch.device) -> tuple[Any, Any] | None:
-    """The operators to insist on; None lets xformers choose."""
-    if device.type == "cpu":
-        operators = importlib.import_module("fourm_runtime.cpu_operator")
-        return operators.FwOp, operators.BwOp
-    if torch.are_deterministic_algorithms_enabled():
-        # FlashAttention 2 declares its backward pass non-deterministic; this pair's is.
-        cutlass = _xformers().cutlass
-        return cutlass.FwOp, cutlass.BwOp
-    return None
+def kernels(device: torch.device, dtype: torch.dtype, width: int) -> tuple[Any, Any]:
+    """The forward and the backward operator that serve a device.
 
-
-class _ForeignExtension(logging.Filter):
-    """Drops the one warning that is no fault where there is no GPU: attention needs nothing of that file."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return "can't load C++/CUDA extensions" not in record.getMessage()
-
-
-@cache
-def _xformers() -> ModuleType:
-    """`xformers.ops.fmha`, imported at the first call.
+    Args:
+        device: where attention runs.
+        dtype: of queries, keys and values.
+        width: numbers per head.
 
     Raises:
-        BackendError: if it is missing, of another version, or does not fit the installed torch.
+        NotImplementedError: if there is none, as xformers has it.
     """
-    try:
-        version = importlib.metadata.version("xformers")
-    except importlib.metadata.PackageNotFoundError:
-        raise BackendError(
-            "xformers", "is not installed", mend=f"pip install xformers=={XFORMERS_VERSION}"
-        ) from None
-    if version.partition("+")[0] != XFORMERS_VERSION:
-        raise BackendError(
-            "xformers",
-            "this version was never tested here, and some of what is used of it is private",
-            got=version,
-            mend=f"pip install xformers=={XFORMERS_VERSION}",
-        )
-    logger, quiet = logging.getLogger("xformers"), _ForeignExtension()
-    if torch.version.cuda is None:
-        logger.addFilter(quiet)
-    try:
-        return importlib.import_module("xformers.ops.fmha")
-    except ImportError as fault:
-        raise BackendError(
-            "xformers",
-            f"{version} cannot be imported beside torch {torch.__version__}",
-            got=str(fault),
-            mend="install the torch release that this xformers was built for",
-        ) from fault
-    finally:
-        logger.removeFilter(quiet)
+    return operators(device) or _preferred(device, dtype, width)
 
 
 @cache
-def _check_device(device: torch.device) -> None:
+def _preferred(device: torch.device, dtype: torch.dtype, width: int) -> tuple[Any, Any]:
+    """What xformers chooses, asked once: choosing anew in every layer costs more than a small kernel."""
+    probe = torch.zeros(1, 8, 1, width, device=device, dtype=dtype)
+    inputs = fmha().Inputs(probe, probe, probe, attn_bias=Blocks.build([8]).bias(device))
+    dispatch = fmha().dispatch
+    forward = dispatch._dispatch_fw(inputs, True)
+    return forward, dispatch._dispatch_bw(inputs, varlen_lse_packed=forward.VARLEN_LSE_PACKED)
+
+
+def _run(q_THK: Tensor, k_SHK: Tensor, v_SHK: Tensor, blocks: Blocks, needs_gradient: bool) -> Tensor:
+    device = q_THK.device
+    pair = operators(device)
+    form = (q_THK.dtype, k_SHK.dtype, v_SHK.dtype, q_THK.shape[1:])
+    out: Tensor
+    if device.type == "cpu" and pair and not needs_gradient and form in blocks._served:
+        # xformers checks every call, which takes longer than attention of few tokens; the first layer passed.
+        inputs = fmha().Inputs(q_THK[None], k_SHK[None], v_SHK[None], blocks.bias(device))
+        out = pair[0].apply(inputs, False)[0]
+        return out[0]
+    check_device(device)
+    try:
+        out = fmha().memory_efficient_attention(
+            q_THK[None], k_SHK[None], v_SHK[None], attn_bias=blocks.bias(device), op=pair
+        )
+    except (NotImplementedError, ValueError) as reason:
+        raise refusal(device, q_THK, reason) from reason
+    blocks._served.add(form)
+    return out[0]
+
+
+@cache
+def check_device(device: torch.device) -> None:
     """Once per device: refuse those without kernels, open xformers' gate on CUDA and test what is behind.
 
     xformers refuses every CUDA kernel when its own extension does not load, as when it was built for
@@ -331,7 +297,7 @@ def _check_device(device: torch.device) -> None:
         return
     if device.type != "cuda":
         raise BackendError("attention", f"there is no kernel for {device.type}", mend="use cpu or cuda")
-    common = _xformers().common
+    common = fmha().common
     if not common._built_with_cuda:
         common._built_with_cuda = True
     for dtype in (torch.float32, torch.bfloat16):
@@ -359,9 +325,8 @@ def _self_test(device: torch.device, dtype: torch.dtype) -> float:
     sizes = (blocks.q_size, blocks.k_size, blocks.k_size, blocks.q_size)
     drawn = [torch.randn(size, 2, 64, generator=generator).to(device, dtype) for size in sizes]
     leaves = [x.requires_grad_() for x in drawn[:3]]
-    fmha = _xformers()
     q, k, v = (x[None] for x in leaves)
-    out = fmha.memory_efficient_attention(q, k, v, attn_bias=blocks.bias(device), op=_operators(device))[0]
+    out = fmha().memory_efficient_attention(q, k, v, attn_bias=blocks.bias(device), op=operators(device))[0]
     found = [out, *torch.autograd.grad(out, leaves, drawn[3])]
 
     doubles = [x.detach().double().requires_grad_() for x in leaves]

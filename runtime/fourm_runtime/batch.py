@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fourm_runtime.transfer import to_device
+
 Ints = NDArray[np.integer]
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
@@ -257,22 +259,21 @@ class MicroBatch:
         """Copy every tensor to a device; lengths stay on the host, so nothing ever waits for them."""
 
         def side(tokens: Side) -> Side:
-            move = [t.to(device, non_blocking=True) for t in (tokens.rows, tokens.positions, tokens.streams)]
-            return Side(*move)
+            return Side(*(to_device(t, device) for t in (tokens.rows, tokens.positions, tokens.streams)))
 
         return attrs.evolve(
             self,
             encoder=side(self.encoder),
             decoder=side(self.decoder),
-            registers=self.registers.to(device),
+            registers=to_device(self.registers, device),
             dense={
-                name: DenseTokens(tokens.values.to(device), tokens.index.to(device))
+                name: DenseTokens(to_device(tokens.values, device), to_device(tokens.index, device))
                 for name, tokens in self.dense.items()
             },
             heads={
-                name: Head(head.index.to(device), head.targets.to(device))
+                name: Head(to_device(head.index, device), to_device(head.targets, device))
                 for name, head in self.heads.items()
             },
-            joined=self.joined and attrs.evolve(self.joined, index=self.joined.index.to(device)),
-            silent=None if self.silent is None else self.silent.to(device),
+            joined=self.joined and attrs.evolve(self.joined, index=to_device(self.joined.index, device)),
+            silent=None if self.silent is None else to_device(self.silent, device),
         )

@@ -12,14 +12,31 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from fourm_runtime.attention import Blocks, attend
+from fourm_runtime.attention import Blocks
+from fourm_runtime.attention_regions import Regions, attend_regions
 from fourm_runtime.batch import MicroBatch
+from fourm_runtime.compiling import let_lengths_vary, let_routes_vary
+from fourm_runtime.gate import gated_silu
+from fourm_runtime.loss import head_losses
 from fourm_runtime.tables import Tables
 from fourm_schema.allocation import Allocation
 from fourm_schema.architecture import Architecture
 from fourm_schema.plan import Plan
 
 NORM_EPS = 1e-6
+
+
+def _within_encoder(routes: "Routes") -> Regions:
+    return Regions((routes.encoder,))
+
+
+def _within_decoder(routes: "Routes") -> Regions:
+    assert routes.parallel.q_size == routes.parallel_size, "regions follow each other"
+    return Regions((routes.parallel, routes.causal))
+
+
+def _to_context(routes: "Routes") -> Regions:
+    return Regions((routes.parallel_context, routes.causal_context), shared=True)
 
 
 @attrs.frozen(eq=False)
@@ -36,6 +53,10 @@ class Routes:
     """(K,) decoder tokens whose keys the blocks see, where streams are not kept apart."""
     silent: torch.Tensor | None = None
     """(K,) context tokens that add nothing."""
+    within_encoder: Regions = attrs.field(init=False, default=attrs.Factory(_within_encoder, takes_self=True))
+    """What layers are given: the blocks above, region by region."""
+    within_decoder: Regions = attrs.field(init=False, default=attrs.Factory(_within_decoder, takes_self=True))
+    to_context: Regions = attrs.field(init=False, default=attrs.Factory(_to_context, takes_self=True))
 
     @classmethod
     def of(cls, batch: MicroBatch) -> "Routes":
@@ -101,26 +122,14 @@ class SelfAttention(Heads):
         q, k, v = (self.split(part) for part in self.qkv(x_TD).chunk(3, dim=-1))
         return self.normalise(self.q_norm, q), self.normalise(self.k_norm, k), v
 
-    def forward(self, x_TD: torch.Tensor, blocks: Blocks) -> torch.Tensor:
-        return self.merge(attend(*self.project(x_TD), blocks))
-
-
-class RegionAttention(SelfAttention):
-    """Self-attention of the decoder: bidirectional blocks first, causal blocks after them."""
-
-    def forward_regions(self, x_TD: torch.Tensor, routes: Routes) -> torch.Tensor:
+    def forward(
+        self, x_TD: torch.Tensor, regions: Regions, joined: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Attend; `joined` (K,) names the tokens whose keys are seen, where those are not everyone's own."""
         q, k, v = self.project(x_TD)
-        cut, cut_keys = routes.parallel_size, routes.parallel.k_size
-        if routes.joined is not None:
-            k, v = k[routes.joined], v[routes.joined]
-        return self.merge(
-            torch.cat(
-                [
-                    attend(q[:cut], k[:cut_keys], v[:cut_keys], routes.parallel),
-                    attend(q[cut:], k[cut_keys:], v[cut_keys:], routes.causal),
-                ]
-            )
-        )
+        if joined is not None:
+            k, v = k.index_select(0, joined), v.index_select(0, joined)
+        return self.merge(attend_regions(q, k, v, regions))
 
 
 class CrossAttention(Heads):
@@ -147,10 +156,7 @@ class CrossAttention(Heads):
     def forward(self, x_TD: torch.Tensor, context_SD: torch.Tensor, routes: Routes) -> torch.Tensor:
         q = self.queries(x_TD)
         k, v = self.keys_values(context_SD, routes.silent)
-        cut = routes.parallel_size
-        parallel = attend(q[:cut], k, v, routes.parallel_context)
-        causal = attend(q[cut:], k, v, routes.causal_context)
-        return self.merge(torch.cat([parallel, causal]))
+        return self.merge(attend_regions(q, k, v, routes.to_context))
 
 
 class Mlp(nn.Module):
@@ -164,6 +170,8 @@ class Mlp(nn.Module):
         self.fc3 = nn.Linear(shape.dim, shape.mlp_hidden, bias=shape.mlp_bias) if shape.gated_mlp else None
 
     def forward(self, x_TD: torch.Tensor) -> torch.Tensor:
+        if self.fc3 is not None and self.activation is functional.silu and not torch.compiler.is_compiling():
+            return gated_silu(self.fc1(x_TD), self.fc3(x_TD), self.fc2.weight, self.fc2.bias)
         hidden = self.activation(self.fc1(x_TD))
         if self.fc3 is not None:
             hidden = hidden * self.fc3(x_TD)
@@ -179,7 +187,7 @@ class EncoderBlock(nn.Module):
         self.mlp = Mlp(shape)
 
     def forward(self, x_TD: torch.Tensor, routes: Routes) -> torch.Tensor:
-        x_TD = x_TD + self.attn(self.norm1(x_TD), routes.encoder)
+        x_TD = x_TD + self.attn(self.norm1(x_TD), routes.within_encoder)
         out: torch.Tensor = x_TD + self.mlp(self.norm2(x_TD))
         return out
 
@@ -189,12 +197,12 @@ class DecoderBlock(nn.Module):
         super().__init__()
         self.norm1, self.norm2 = _norm(shape.dim, shape), _norm(shape.dim, shape)
         self.query_norm, self.context_norm = _norm(shape.dim, shape), _norm(shape.dim, shape)
-        self.self_attn = RegionAttention(shape)
+        self.self_attn = SelfAttention(shape)
         self.cross_attn = CrossAttention(shape)
         self.mlp = Mlp(shape)
 
     def forward(self, y_TD: torch.Tensor, context_SD: torch.Tensor, routes: Routes) -> torch.Tensor:
-        y_TD = y_TD + self.self_attn.forward_regions(self.norm1(y_TD), routes)
+        y_TD = y_TD + self.self_attn(self.norm1(y_TD), routes.within_decoder, routes.joined)
         y_TD = y_TD + self.cross_attn(self.query_norm(y_TD), self.context_norm(context_SD), routes)
         out: torch.Tensor = y_TD + self.mlp(self.norm2(y_TD))
         return out
@@ -221,6 +229,8 @@ class AnyToAnyTransformer(nn.Module):
         self.context_proj = nn.Linear(architecture.dim, architecture.dim)
         self.decoder = nn.ModuleList(DecoderBlock(architecture) for _ in range(architecture.decoder_depth))
         self.decoder_norm = _norm(architecture.dim, architecture)
+        self.compiled = False
+        """Whether blocks are compiled (`fourm_runtime.compiling.compile_blocks`)."""
 
     def encode(self, batch: MicroBatch, routes: Routes | None = None) -> torch.Tensor:
         """Run the encoder.
@@ -241,6 +251,9 @@ class AnyToAnyTransformer(nn.Module):
         routes = routes or Routes.of(batch)
         content, embedding = self.tables.embed_input(batch)
         x = content + embedding
+        if self.compiled:
+            let_lengths_vary(x)
+            let_routes_vary(routes)
         for block in self.encoder:
             x = block(x, routes)
         return self.encoder_norm(x), embedding
@@ -251,19 +264,40 @@ class AnyToAnyTransformer(nn.Module):
         """Run the decoder over all target tokens at once. Returns (T_out, D), normalised."""
         routes = routes or Routes.of(batch)
         y = self.tables.embed_target(batch)
+        if self.compiled:
+            let_lengths_vary(y, context_SD)
+            let_routes_vary(routes)
         for block in self.decoder:
             y = block(y, context_SD, routes)
         hidden: torch.Tensor = self.decoder_norm(y)
         return hidden
 
+    def by_stream(self, hidden_TD: torch.Tensor, batch: MicroBatch) -> dict[str, torch.Tensor]:
+        """What predicts each stream's targets: stream -> (T_s, D).
+
+        One gather puts all of them in the order of the heads; a gather for each would send as many gradients
+        of the size of `hidden_TD` back.
+        """
+        if not batch.heads:
+            return {}
+        rows = hidden_TD.index_select(0, torch.cat([head.index for head in batch.heads.values()]))
+        parts = torch.split(rows, [len(head.index) for head in batch.heads.values()])
+        return dict(zip(batch.heads, parts, strict=True))
+
     def logits(self, hidden_TD: torch.Tensor, batch: MicroBatch) -> dict[str, torch.Tensor]:
         """Scores of each stream's own ids for its own targets: stream -> (T_s, V_s)."""
         return {
-            name: self.tables.logits(hidden_TD[head.index], self.plan.stream(name))
-            for name, head in batch.heads.items()
+            name: self.tables.logits(rows, self.plan.stream(name))
+            for name, rows in self.by_stream(hidden_TD, batch).items()
         }
 
     def forward(self, batch: MicroBatch) -> dict[str, torch.Tensor]:
         """Predict every target of the micro-batch: stream -> logits (T_s, V_s), in the order of its head."""
         routes = Routes.of(batch)
         return self.logits(self.decode(batch, self.encode(batch, routes), routes), batch)
+
+    def losses(self, batch: MicroBatch) -> dict[str, torch.Tensor]:
+        """Summed cross-entropy of every stream's targets, as `fourm_runtime.loss.head_losses` gives it."""
+        routes = Routes.of(batch)
+        hidden = self.decode(batch, self.encode(batch, routes), routes)
+        return head_losses(self.tables, hidden, batch, self.plan)

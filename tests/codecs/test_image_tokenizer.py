@@ -382,7 +382,7 @@ def test_each_pass_takes_each_value_once_and_none_that_is_held_out() -> None:
         passes = [np.concatenate([next(stream) for _ in range(3)])[:, 0, 0] for _ in range(3)]
         expected = sorted(set(range(16)) - {9})
         for order in passes:
-            assert sorted(np.rint(order * 8 + 8).astype(int).tolist()) == expected
+            assert sorted(np.rint(np.asarray(order, np.float64) * 8 + 8).astype(int).tolist()) == expected
         assert not np.array_equal(passes[0], passes[1])
         later = data.batches(5, seed=1, skip=4)
         assert np.array_equal(next(later)[:, 0, 0], passes[1][5:10])
@@ -396,7 +396,7 @@ def test_what_is_held_out_is_bounded_and_the_rest_is_trained_on(monkeypatch: pyt
     data = FitValues("x", numbered, view_of("x", ENTRY))
 
     held_out = data.held_out()
-    trained = np.rint(next(data.batches(38, seed=0))[:, 0, 0] * 32 + 32).astype(int)
+    trained = np.rint(np.asarray(next(data.batches(38, seed=0))[:, 0, 0], np.float64) * 32 + 32).astype(int)
 
     assert [int(np.asarray(value)[0, 0] * 4) for value in held_out] == [9, 19]
     assert sorted(trained.tolist()) == sorted(set(range(40)) - {9, 19})

@@ -58,10 +58,10 @@ def within_half_a_bin(field: AnyField, value: FieldValue, back: FieldValue) -> b
         return abs(math.remainder(math.fmod(value, turn) - back, turn)) <= turn / field.bins / 2 * (1 + 1e-9)
     if not isinstance(field, NumberField | PointField | VectorField | BoxField):
         return True
-    numbers = [*value] if isinstance(value, list) else [value]
-    backs = [*back] if isinstance(back, list) else [back]
+    numbers = cast("list[float]", [*value] if isinstance(value, list) else [value])
+    backs = cast("list[float]", [*back] if isinstance(back, list) else [back])
     if isinstance(field, BoxField):
-        numbers, backs = [*corners(field, numbers)], [*corners(field, backs)]  # type: ignore[arg-type]
+        numbers, backs = [*corners(field, numbers)], [*corners(field, backs)]
     return all(near(field, float(a), float(b)) for a, b in zip(numbers, backs, strict=True))
 
 

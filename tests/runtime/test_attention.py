@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fourm_runtime import attention
+from fourm_runtime import attention, attention_backend
 from fourm_runtime.attention import Blocks, attend, operator_name
 from fourm_schema.errors import BackendError
 
@@ -330,14 +330,14 @@ def test_reproducible_mode_changes_nothing_on_a_cpu_and_insists_on_cutlass_on_a_
     torch.use_deterministic_algorithms(True)
     try:
         bound, _ = outputs_and_gradients(blocks, torch.float32)
-        operators = attention._operators(torch.device("cuda"))
+        operators = attention_backend.operators(torch.device("cuda"))
     finally:
         torch.use_deterministic_algorithms(False)
 
     assert all(torch.equal(a, b) for a, b in zip(free, bound, strict=True))
     assert operators is not None
     assert [operator.NAME for operator in operators] == ["cutlassF-pt", "cutlassB-pt"]
-    assert attention._operators(torch.device("cuda")) is None
+    assert attention_backend.operators(torch.device("cuda")) is None
 
 
 def test_what_stands_around_attention_is_compiled_once_for_all_lengths() -> None:
@@ -440,7 +440,7 @@ def test_another_xformers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.metadata, "version", lambda _: "0.0.36")
 
     with pytest.raises(BackendError, match=r"got 0\.0\.36; pip install xformers==0\.0\.35"):
-        attention._xformers.__wrapped__()
+        attention_backend.fmha.__wrapped__()
 
 
 def test_a_missing_xformers_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -450,7 +450,7 @@ def test_a_missing_xformers_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.metadata, "version", absent)
 
     with pytest.raises(BackendError, match=r"xformers: is not installed; pip install"):
-        attention._xformers.__wrapped__()
+        attention_backend.fmha.__wrapped__()
 
 
 def test_an_xformers_that_torch_has_outgrown_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -460,7 +460,7 @@ def test_an_xformers_that_torch_has_outgrown_is_named(monkeypatch: pytest.Monkey
     monkeypatch.setattr(importlib, "import_module", broken)
 
     with pytest.raises(BackendError, match=r"cannot be imported beside torch .*got schema differs"):
-        attention._xformers.__wrapped__()
+        attention_backend.fmha.__wrapped__()
 
 
 @pytest.mark.parametrize("error", [0.5, math.nan])
@@ -473,12 +473,12 @@ def test_a_kernel_behind_the_opened_gate_must_pass_the_self_test(
     real = attention._self_test
     monkeypatch.setattr(attention, "_self_test", lambda _, dtype: real(CPU, dtype))
     with torch.inference_mode():
-        attention._check_device.__wrapped__(torch.device("cuda"))
+        attention.check_device.__wrapped__(torch.device("cuda"))
     assert common._built_with_cuda
 
     monkeypatch.setattr(attention, "_self_test", lambda *_: error)
     with pytest.raises(BackendError, match=r"disagrees with an explicit softmax"):
-        attention._check_device.__wrapped__(torch.device("cuda"))
+        attention.check_device.__wrapped__(torch.device("cuda"))
 
 
 def test_a_gpu_without_a_kernel_for_one_precision_still_serves_the_other(
@@ -495,7 +495,7 @@ def test_a_gpu_without_a_kernel_for_one_precision_still_serves_the_other(
         return 1e-3
 
     monkeypatch.setattr(attention, "_self_test", self_test)
-    attention._check_device.__wrapped__(torch.device("cuda"))
+    attention.check_device.__wrapped__(torch.device("cuda"))
 
     assert tested == [torch.float32, torch.bfloat16]
 

@@ -13,6 +13,7 @@ from fourm_runtime.generation.request import Prefix, Request, Target
 from fourm_runtime.generation.run import Job, run_jobs
 from fourm_runtime.generation.samples import Sample, Tokens, packed
 from fourm_runtime.generation.stepping import CachedSteps, RecomputedSteps, StepRows
+from fourm_runtime.generation.trunk import Trunk
 from fourm_runtime.masking.spans import Rows, split_spans
 from fourm_runtime.packing import pack
 from fourm_runtime.transformer import AnyToAnyTransformer, Routes
@@ -166,9 +167,9 @@ def test_a_silent_null_token_leaves_no_trace(
     monkeypatch.setattr(model, "architecture", shape)
     targets = (Target("caption", temperature=0.0), Target("shape", steps=1, temperature=0.0))
     plan = compile_request(model.plan, Request({}, targets, chain=False))
-    encode, made = model.encode, []
+    encode, made = Trunk.encode, []
     for change in (torch.zeros(32), torch.linspace(-1, 1, 32)):
-        monkeypatch.setattr(model, "encode", lambda *given, change=change: encode(*given) + change)
+        monkeypatch.setattr(Trunk, "encode", lambda *given, change=change: encode(*given) + change)
         made.append(run_jobs(model, [Job(plan, {})], method=method)[0])
 
     for name in ("caption.tokens", "shape.tokens"):
@@ -210,18 +211,18 @@ def test_a_row_that_is_done_costs_nothing_more(
     the rows. The encoder runs once."""
     read: list[int] = []
     blocks: list[int] = []
-    advance, encode = CachedSteps.advance, model.encode
+    advance, encode = CachedSteps.advance, Trunk.encode
 
     def counted(self: CachedSteps, active: list[int], previous: list[int]) -> torch.Tensor:
         read.append(len(active))
         return advance(self, active, previous)
 
-    def watched(batch: MicroBatch, routes: Routes | None = None) -> torch.Tensor:
+    def watched(self: Trunk, batch: MicroBatch, routes: Routes) -> torch.Tensor:
         blocks.append(len(batch.encoder_lengths))
-        return encode(batch, routes)
+        return encode(self, batch, routes)
 
     monkeypatch.setattr(CachedSteps, "advance", counted)
-    monkeypatch.setattr(model, "encode", watched)
+    monkeypatch.setattr(Trunk, "encode", watched)
     made = run_jobs(model, jobs(model, [Target("caption", temperature=2.0, guidance=1.5)], 8))
     lengths = [len(one["caption.tokens"].ids) for one in made]
 

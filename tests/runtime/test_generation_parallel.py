@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fourm_runtime.assemble import assemble
-from fourm_runtime.batch import Int32, Masked, Selection
+from fourm_runtime.batch import Int32, Masked, MicroBatch, Selection
 from fourm_runtime.generation import run
 from fourm_runtime.generation.combine import Produced
 from fourm_runtime.generation.parallel import GridDecoding
@@ -17,8 +17,9 @@ from fourm_runtime.generation.request import Request, Scheme, Target
 from fourm_runtime.generation.run import Job, run_jobs
 from fourm_runtime.generation.samples import Sample, Tokens, packed
 from fourm_runtime.generation.sampling import Sampling, request_generator
+from fourm_runtime.generation.trunk import Trunk
 from fourm_runtime.packing import pack
-from fourm_runtime.transformer import AnyToAnyTransformer
+from fourm_runtime.transformer import AnyToAnyTransformer, Routes
 from fourm_schema.architecture import Architecture
 from fourm_schema.resolve import resolve
 from fourm_schema.schema import Schema
@@ -302,16 +303,16 @@ def test_independent_targets_share_one_pass_of_the_encoder(
     """One-step grids and sequences that see the same inputs need them encoded once, and get what they get
     alone."""
     encoded: list[tuple[int, ...]] = []
-    original = model.encode
+    original = Trunk.encode
 
-    def counting(batch: object, routes: object = None) -> object:
-        encoded.append(getattr(batch, "encoder_lengths", ()))
-        return original(batch, routes)  # type: ignore[arg-type]  # passed on as it came
+    def counting(self: Trunk, batch: MicroBatch, routes: Routes) -> torch.Tensor:
+        encoded.append(batch.encoder_lengths)
+        return original(self, batch, routes)
 
     shows = {"digit.pixels": shown()["digit.pixels"]}
     targets = [Target("depth", steps=1), Target("shape", steps=1), Target("caption")]
     alone = {target.stream: generate(model, [target], shows) for target in targets}
-    monkeypatch.setattr(model, "encode", counting)
+    monkeypatch.setattr(Trunk, "encode", counting)
     together = generate(model, targets, shows, chain=False)
 
     assert [len(lengths) for lengths in encoded] == [1]

@@ -12,9 +12,12 @@ from fourm_codecs.build import build_codec
 from fourm_codecs.vocabulary import WordVocabulary
 from fourm_runtime.any_to_any import AnyToAny
 from fourm_runtime.assemble import assemble
+from fourm_runtime.batch import MicroBatch
 from fourm_runtime.generation.combine import Produced, combine
 from fourm_runtime.generation.plan import compile_request
 from fourm_runtime.generation.request import Request, Target
+from fourm_runtime.generation.trunk import Trunk
+from fourm_runtime.transformer import Routes
 from fourm_schema.architecture import Architecture
 from fourm_schema.errors import RequestError
 from fourm_schema.resolve import resolve
@@ -113,13 +116,13 @@ def test_samples_see_the_encoder_once_and_draw_for_themselves(
     """All of a one-step grid look at the same block, whatever the scheme; guidance adds one block, not one
     per sample."""
     blocks: list[int] = []
-    encode = model.model.encode
+    encode = Trunk.encode
 
-    def counting(batch: object, routes: object = None) -> object:
-        blocks.append(len(getattr(batch, "encoder_lengths", ())))
-        return encode(batch, routes)  # type: ignore[arg-type]  # passed on as it came
+    def counting(self: Trunk, batch: MicroBatch, routes: Routes) -> torch.Tensor:
+        blocks.append(len(batch.encoder_lengths))
+        return encode(self, batch, routes)
 
-    monkeypatch.setattr(model.model, "encode", counting)
+    monkeypatch.setattr(Trunk, "encode", counting)
     target = Target("depth", scheme=scheme, steps=1, samples=5, guidance=2.0, temperature=5.0)
     (made,) = model.generate({"shape": [0.1, 0.2, 0.3, 0.4]}, [target])
 

@@ -25,7 +25,7 @@ from fourm_runtime.generation.causal import CausalTask, SequenceDecoding, decode
 from fourm_runtime.generation.plan import Pass, TargetPlan, compile_request
 from fourm_runtime.generation.request import Request, Target
 from fourm_runtime.generation.run import Job, run_jobs
-from fourm_runtime.generation.samples import Sample, Tokens, packed, split_logits
+from fourm_runtime.generation.samples import Sample, Tokens, packed, split
 from fourm_runtime.generation.sampling import Sampling, keep_likely, sample_tokens
 from fourm_runtime.generation.schedules import token_counts
 from fourm_runtime.generation.stepping import CachedSteps, StepRows
@@ -102,7 +102,7 @@ def first_passes(sampler: RecordedSampler, case: Case, cells: Int32) -> torch.Te
             for row in ROWS
         ]
         with torch.inference_mode():
-            scores = split_logits(sampler.model(packed(asked, sampler.model)), asked)
+            scores = split(sampler.model(packed(asked, sampler.model)), asked)
         total = total + one.weight * torch.stack([each[name] for each in scores])
     return total
 

@@ -63,7 +63,9 @@ def resized(picture_HWC: Floats, size: tuple[int, int]) -> Floats:
     if picture_HWC.shape[:2] == size:
         return picture_HWC
     channels = [
-        np.asarray(Picture.fromarray(channel.astype(np.float32)).resize(size[::-1], RESAMPLING), np.float64)
+        np.asarray(
+            Picture.fromarray(channel.astype(np.float32)).resize((size[1], size[0]), RESAMPLING), np.float64
+        )
         for channel in np.moveaxis(picture_HWC, -1, 0)
     ]
     return np.stack(channels, axis=-1)

@@ -28,6 +28,7 @@ from fourm_runtime.generation.plan import TargetPlan
 from fourm_runtime.generation.samples import Tokens
 from fourm_runtime.generation.sampling import Sampling, draw_uniforms, require_numbers, sample_tokens
 from fourm_runtime.generation.stepping import CachedSteps, RecomputedSteps, StepRows
+from fourm_runtime.generation.trunk import Trunk
 from fourm_runtime.masking.spans import merge
 from fourm_runtime.transformer import AnyToAnyTransformer
 from fourm_schema.plan import Plan, Special, Stream
@@ -205,16 +206,17 @@ def decode_sequences(
         if method == "cache"
         else RecomputedSteps(model, tables, context_SD, silent)
     )
+    trunk = Trunk(model)
     active = list(range(len(rows)))
     while active:
         owners = [rows[row][1:] for row in active]
         hidden_RD = steps.advance(active, [tasks[number].state.previous for number, _ in owners])
-        _draw_tokens(model, tasks, hidden_RD, owners, legal)
+        _draw_tokens(trunk, tasks, hidden_RD, owners, legal)
         active = [row for row in active if not tasks[rows[row][1]].state.finished]
 
 
 def _draw_tokens(
-    model: AnyToAnyTransformer,
+    trunk: Trunk,
     tasks: Sequence[CausalTask],
     hidden_RD: torch.Tensor,
     owners: Sequence[tuple[int, int]],
@@ -232,7 +234,7 @@ def _draw_tokens(
         groups.setdefault((task.stream.name, task.state.target.sampling[0]), []).append(number)
     for (name, how), numbers in groups.items():
         states = [tasks[number].state for number in numbers]
-        logits_NV = _scores(model, tasks, hidden_RD, row_of, numbers)
+        logits_NV = _scores(trunk, tasks, hidden_RD, row_of, numbers)
         allowed_NV = torch.from_numpy(np.stack([state.allowed(legal[name]) for state in states]))
         logits_NV = logits_NV.masked_fill(~allowed_NV.to(logits_NV.device), -torch.inf)
         ids, confidence = sample_tokens(logits_NV, torch.cat([state.draw() for state in states]), how)
@@ -243,25 +245,26 @@ def _draw_tokens(
 
 
 def _scores(
-    model: AnyToAnyTransformer,
+    trunk: Trunk,
     tasks: Sequence[CausalTask],
     hidden_RD: torch.Tensor,
     row_of: Mapping[tuple[int, int], int],
     numbers: Sequence[int],
 ) -> torch.Tensor:
-    """The scores of tasks of one stream, the passes of each summed by their weights: (N, V)."""
+    """The scores of tasks of one stream, the passes of each summed by their weights: (N, V).
+
+    The passes are summed before the head, which is linear: so it runs once, however many they are.
+    """
+    stream = tasks[numbers[0]].stream
     most = max(len(tasks[number].samples) for number in numbers)
-    total: torch.Tensor | None = None
+    if most == 1:
+        return trunk.logits(hidden_RD[[row_of[number, 0] for number in numbers]], stream)
+    total = hidden_RD.new_zeros(len(numbers), hidden_RD.shape[1])
     for turn in range(most):
-        # One pass after the other: each sequence's scores are added up in the same order in any batch.
+        # One pass after the other: those of each sequence are added up in the same order in any batch.
         place = [i for i, number in enumerate(numbers) if turn < len(tasks[number].samples)]
         rows = [row_of[numbers[i], turn] for i in place]
-        scores = model.tables.logits(hidden_RD[rows], tasks[numbers[0]].stream)
-        if most == 1:
-            return scores
         weights = [tasks[numbers[i]].state.target.passes[turn].weight for i in place]
-        total = scores.new_zeros(len(numbers), scores.shape[1]) if total is None else total
-        index = torch.tensor(place, device=scores.device)
-        total = total.index_add(0, index, scores * scores.new_tensor(weights)[:, None])
-    assert total is not None, "a target has at least one pass"
-    return total
+        index = torch.tensor(place, device=total.device)
+        total = total.index_add(0, index, hidden_RD[rows] * total.new_tensor(weights)[:, None])
+    return trunk.logits(total, stream)

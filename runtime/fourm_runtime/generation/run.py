@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from fourm_codecs.set_part import DrawnCodec, SetPart
-from fourm_runtime.batch import Int32
+from fourm_runtime.batch import Int32, MicroBatch
 from fourm_runtime.generation.causal import (
     CausalTask,
     Method,
@@ -25,8 +25,9 @@ from fourm_runtime.generation.causal import (
 from fourm_runtime.generation.combine import Produced, combine
 from fourm_runtime.generation.parallel import GridDecoding
 from fourm_runtime.generation.plan import GenerationPlan, TargetPlan
-from fourm_runtime.generation.samples import Sample, Tokens, packed, split_logits
+from fourm_runtime.generation.samples import Sample, Tokens, packed, split
 from fourm_runtime.generation.sampling import request_generator
+from fourm_runtime.generation.trunk import Trunk
 from fourm_runtime.transformer import AnyToAnyTransformer, Routes
 
 
@@ -104,6 +105,8 @@ class _Runner:
     ) -> None:
         self._model, self._jobs, self._sets = model, jobs, sets
         self._method: Method = method
+        passes = [len(target.counts) for job in jobs for target in job.plan.targets]
+        self._trunk = Trunk(model, max(passes, default=0))
         self._known = [dict(job.shows) for job in jobs]
         self._made: list[dict[str, Produced]] = [{} for _ in jobs]
         self._legal = {
@@ -165,27 +168,37 @@ class _Runner:
 
     def _decode(self, tasks: Sequence[_Task]) -> None:
         """One pass that all targets share, then the sequences to their ends, then the rest of the grids."""
-        model = self._model
         samples, places = self._first_samples(tasks)
-        batch = packed(samples, model)
-        routes = Routes.of(batch)
-        context = model.encode(batch, routes)
-        if batch.heads:
-            logits = model.logits(model.decode(batch, context, routes), batch)
-            self._accept(tasks, places, split_logits(logits, samples))
+        batch = packed(samples, self._model)
+        context = self._pass(batch, samples, tasks, places)
         causal = [
-            CausalTask(model.plan.stream(task.plan.stream), task.state, tuple(place))
+            CausalTask(self._model.plan.stream(task.plan.stream), task.state, tuple(place))
             for task, place in zip(tasks, places, strict=True)
             if isinstance(task.state, SequenceDecoding)
         ]
         if causal:
             decode_sequences(
-                model, causal, context, batch.encoder_lengths, self._legal, self._method, batch.silent
+                self._model, causal, context, batch.encoder_lengths, self._legal, self._method, batch.silent
             )
         while unfinished := [task for task in tasks if not task.state.finished]:
             samples, places = self._grid_samples(unfinished)
-            batch = packed(samples, model)
-            self._accept(unfinished, places, split_logits(model(batch), samples))
+            self._pass(packed(samples, self._model), samples, unfinished, places)
+
+    def _pass(
+        self,
+        batch: MicroBatch,
+        samples: Sequence[Sample],
+        tasks: Sequence[_Task],
+        places: Sequence[Sequence[int]],
+    ) -> torch.Tensor:
+        """Encode samples, and give their grids what they ask for. Returns the context."""
+        routes = Routes.of(batch)
+        context = self._trunk.encode(batch, routes)
+        if batch.heads:
+            hidden = self._trunk.decode(batch, context, routes)
+            asked = {name: hidden[head.index] for name, head in batch.heads.items()}
+            self._accept(tasks, places, split(asked, samples))
+        return context
 
     def _first_samples(self, tasks: Sequence[_Task]) -> tuple[list[Sample], list[list[int]]]:
         """One sample per job and visible content, whichever targets look at it."""
@@ -226,16 +239,23 @@ class _Runner:
         self,
         tasks: Sequence[_Task],
         places: Sequence[Sequence[int]],
-        logits: Sequence[Mapping[str, torch.Tensor]],
+        hidden: Sequence[Mapping[str, torch.Tensor]],
     ) -> None:
+        """Give each grid its scores. Its passes are summed by their weights before the head, which is linear:
+        so it runs once, however many they are, and once for samples that ask for the same."""
+        scored: dict[tuple[object, ...], torch.Tensor] = {}
         for task, own in zip(tasks, places, strict=True):
-            if isinstance(task.state, GridDecoding):
-                name = task.plan.stream
-                weighted = [
-                    logits[place][name] if len(own) == 1 else logits[place][name] * one.weight
-                    for place, one in zip(own, task.plan.passes, strict=True)
-                ]
-                task.state.accept(torch.stack(weighted).sum(0) if len(own) > 1 else weighted[0])
+            if not isinstance(task.state, GridDecoding):
+                continue
+            name, weights = task.plan.stream, [one.weight for one in task.plan.passes]
+            key = (name, *own, *weights)
+            if key not in scored:
+                total = hidden[own[0]][name]
+                if len(own) > 1:
+                    parts = [hidden[place][name] * weight for place, weight in zip(own, weights, strict=True)]
+                    total = torch.stack(parts).sum(0)
+                scored[key] = self._trunk.logits(total, self._model.plan.stream(name))
+            task.state.accept(scored[key])
 
 
 def _may_ask(task: _Task, asked: Mapping[str, Int32]) -> bool:

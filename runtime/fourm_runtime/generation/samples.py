@@ -100,17 +100,15 @@ def packed(samples: Sequence[Sample], model: AnyToAnyTransformer) -> MicroBatch:
     return batch.to(device_of(model))
 
 
-def split_logits(
-    logits: Mapping[str, torch.Tensor], samples: Sequence[Sample]
-) -> list[dict[str, torch.Tensor]]:
-    """Give each sample the scores of what it asks for: stream name -> (T, V), in the order of its cells."""
-    found: list[dict[str, torch.Tensor]] = [{} for _ in samples]
-    for name, scores in logits.items():
+def split(found: Mapping[str, torch.Tensor], samples: Sequence[Sample]) -> list[dict[str, torch.Tensor]]:
+    """Give each sample what was found for the cells it asks for: stream name -> (T, ...), in their order."""
+    own: list[dict[str, torch.Tensor]] = [{} for _ in samples]
+    for name, rows in found.items():
         asking = [number for number, sample in enumerate(samples) if name in sample.asks]
-        parts = torch.split(scores, [len(samples[number].asks[name]) for number in asking])
+        parts = torch.split(rows, [len(samples[number].asks[name]) for number in asking])
         for number, part in zip(asking, parts, strict=True):
-            found[number][name] = part
-    return found
+            own[number][name] = part
+    return own
 
 
 def device_of(model: AnyToAnyTransformer) -> torch.device:

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 from fourm_schema.errors import RequestError
 
+CACHED_SCORES = 2**17
+"""So many scores are looked at together on a CPU: what is made of them stays in its cache."""
+
 
 @attrs.frozen
 class Sampling:
@@ -71,16 +74,28 @@ def sample_tokens(
         ids (T,) int64, and confidences (T,) float64: the probability that the model itself gives to the
         id, at temperature 1 and before the filters. So confidences order tokens at any temperature.
     """
+    rows = max(1, CACHED_SCORES // logits_TV.shape[1])
+    if logits_TV.device.type == "cpu" and logits_TV.shape[0] > rows:
+        pairs = zip(torch.split(logits_TV, rows), torch.split(uniforms_T, rows), strict=True)
+        parts = [sample_tokens(logits, uniforms, how) for logits, uniforms in pairs]
+        return torch.cat([ids for ids, _ in parts]), torch.cat([sure for _, sure in parts])
     logits = logits_TV.double()
-    probabilities = logits.softmax(dim=-1)
-    if how.temperature == 0:
-        ids = logits.argmax(dim=-1)
+    # Differences to the largest score: no temperature above 0 is too small to divide them by.
+    below = logits - logits.amax(dim=-1, keepdim=True)
+    if how.temperature in (0, 1):
+        shares = below.exp_()
+        weights = shares
     else:
-        kept = keep_likely(logits, how.top_k, how.top_p)
-        # Differences to the largest score: no temperature above 0 is too small to divide them by.
-        cooled = (kept - kept.amax(dim=-1, keepdim=True)) / how.temperature
-        ids = _invert(cooled.softmax(dim=-1), uniforms_T.to(logits.device))
-    return ids, probabilities.gather(-1, ids[:, None]).squeeze(-1)
+        shares = below.exp()
+        weights = below.div_(how.temperature).exp_()
+    total = shares.sum(dim=-1, keepdim=True)
+    if how.temperature == 0:
+        ids = logits_TV.argmax(dim=-1)
+    else:
+        if how.top_k > 0 or how.top_p < 1:
+            weights = weights * likely(logits_TV, how.top_k, how.top_p)
+        ids = _invert(weights, uniforms_T.to(weights.device))
+    return ids, (shares.gather(-1, ids[:, None]) / total).squeeze(-1)
 
 
 def require_numbers(confidence_T: NDArray[np.floating], stream: str) -> None:
@@ -98,28 +113,55 @@ def require_numbers(confidence_T: NDArray[np.floating], stream: str) -> None:
 
 
 def keep_likely(logits_TV: torch.Tensor, top_k: int = 0, top_p: float = 1.0) -> torch.Tensor:
-    """Copy the scores, with minus infinity where an id is not among the likely ones.
+    """Copy the scores, with minus infinity where an id is not among the likely ones."""
+    if top_k <= 0 and top_p >= 1:
+        return logits_TV
+    return logits_TV.masked_fill(~likely(logits_TV, top_k, top_p), -torch.inf)
+
+
+def likely(logits_TV: torch.Tensor, top_k: int = 0, top_p: float = 1.0) -> torch.Tensor:
+    """Which ids are among the likely ones: (T, V) bool.
 
     Equal scores are taken in the order of their ids, so exactly `top_k` ids stay. The id that makes the
     probability reach `top_p` stays, too.
     """
-    if top_k <= 0 and top_p >= 1:
-        return logits_TV
-    ordered, order = logits_TV.sort(dim=-1, descending=True, stable=True)
-    drop = torch.zeros_like(ordered, dtype=torch.bool)
+    ordered = _ascending(logits_TV)
     if top_k > 0:
-        drop[:, top_k:] = True
+        ordered = ordered[:, -top_k:].contiguous()
+    size = ordered.shape[1]
+    count = torch.full_like(ordered[:, :1], size, dtype=torch.int64)
     if top_p < 1:
-        shares = ordered.masked_fill(drop, -torch.inf).softmax(dim=-1)
-        drop |= shares.cumsum(dim=-1) - shares >= top_p
-    return logits_TV.masked_fill(torch.zeros_like(drop).scatter(-1, order, drop), -torch.inf)
+        below = ordered.double()
+        reached = (below - below[:, -1:]).exp_().cumsum_(dim=-1).contiguous()
+        # What is above an id must not reach `top_p` yet: so what is up to it is more than the rest.
+        rest = ((1 - top_p) * reached[:, -1:]).contiguous()
+        count = (size - torch.searchsorted(reached, rest, right=True)).clamp(min=1)
+    last = ordered.gather(-1, size - count)
+    kept = logits_TV >= last
+    if (kept.sum(dim=-1, keepdim=True) > count).any():
+        above, equal = logits_TV > last, logits_TV == last
+        kept = above | (equal & (equal.cumsum(dim=-1) <= count - above.sum(dim=-1, keepdim=True)))
+    return kept
 
 
-def _invert(probabilities_TV: torch.Tensor, uniforms_T: torch.Tensor) -> torch.Tensor:
-    """Find the id in whose share of the cumulative distribution each number falls."""
-    cumulative = probabilities_TV.cumsum(dim=-1)
-    total = cumulative[:, -1:]
-    ids = torch.searchsorted(cumulative, uniforms_T[:, None] * total, right=True).squeeze(-1)
+def _ascending(logits_TV: torch.Tensor) -> torch.Tensor:
+    """The scores of each row, smallest first. Where they come from is not asked, so NumPy's sort will do,
+    which is several times as fast as PyTorch's on a CPU."""
+    if logits_TV.device.type != "cpu" or logits_TV.dtype not in (torch.float32, torch.float64):
+        return logits_TV.sort(dim=-1).values
+    return torch.from_numpy(np.sort(logits_TV.numpy(), axis=-1))
+
+
+def _invert(weights_TV: torch.Tensor, uniforms_T: torch.Tensor) -> torch.Tensor:
+    """Find the id in whose share of the cumulative distribution each number falls.
+
+    Args:
+        weights_TV: probabilities, up to a factor.
+        uniforms_T: numbers in [0, 1).
+    """
+    cumulative = weights_TV.cumsum(dim=-1)
+    total = cumulative[:, -1:].contiguous()
+    ids = torch.searchsorted(cumulative, uniforms_T[:, None] * total, right=True)
     # A number just below 1 may round up to the total; the last possible id is meant then.
-    last = (cumulative < total).sum(dim=-1)
-    return torch.minimum(ids, last)
+    last = torch.searchsorted(cumulative, total).clamp(max=weights_TV.shape[1] - 1)
+    return torch.minimum(ids, last).squeeze(-1)

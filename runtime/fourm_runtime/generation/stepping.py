@@ -9,7 +9,8 @@ import attrs
 import torch
 
 from fourm_runtime.attention import Blocks, attend
-from fourm_runtime.transformer import AnyToAnyTransformer, DecoderBlock, Routes
+from fourm_runtime.generation.trunk import Trunk
+from fourm_runtime.transformer import AnyToAnyTransformer, Routes
 from fourm_schema.plan import Stream
 
 
@@ -60,13 +61,12 @@ class StepRows:
         return counts
 
 
-def _embed(
-    model: AnyToAnyTransformer, tables: StepRows, rows: torch.Tensor, ids: torch.Tensor, ranks: torch.Tensor
-) -> torch.Tensor:
+def _places(
+    tables: StepRows, rows: torch.Tensor, ids: torch.Tensor, ranks: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Rows of the tables that tokens of some rows take: of words, of positions, of streams."""
     ranks = torch.where(ranks < tables.target_ranks[rows], ranks, 0)
-    return model.tables.embed_next(
-        tables.token_offsets[rows] + ids, tables.position_offsets[rows] + ranks, tables.streams[rows]
-    )
+    return tables.token_offsets[rows] + ids, tables.position_offsets[rows] + ranks, tables.streams[rows]
 
 
 class CachedSteps:
@@ -88,14 +88,17 @@ class CachedSteps:
         capacity: int,
         silent: torch.Tensor | None = None,
     ) -> None:
-        self._model, self._tables, self._capacity = model, tables, capacity
+        self._trunk, self._tables, self._capacity = Trunk(model), tables, capacity
         self._lengths = [0] * len(tables.samples)
         size = (len(tables.samples) * capacity, model.architecture.heads, model.architecture.head_dim)
-        self._layers = [block for block in model.decoder if isinstance(block, DecoderBlock)]
-        self._own = [(context_SD.new_zeros(size), context_SD.new_zeros(size)) for _ in self._layers]
+        layers = self._trunk.decoder
+        self._own = [(context_SD.new_zeros(size), context_SD.new_zeros(size)) for _ in layers]
         self._context = [
-            block.cross_attn.keys_values(block.context_norm(context_SD), silent) for block in self._layers
+            self._trunk.keys_values(block.cross_attn, block.context_norm(context_SD), silent)
+            for block in layers
         ]
+        self._active: tuple[int, ...] = ()
+        self._looking = Blocks.build([0] * len(tables.context_lengths), tables.context_lengths)
 
     def advance(self, active: Sequence[int], previous: Sequence[int]) -> torch.Tensor:
         """Feed each active row its previous id. Returns (A, D), the normalised output for its next id."""
@@ -110,19 +113,22 @@ class CachedSteps:
         own_blocks = Blocks.cached(
             [int(row in live) for row in range(len(self._lengths))], self._lengths, self._capacity
         )
-        context_blocks = Blocks.build(tables.queries(active), tables.context_lengths)
-        y = _embed(self._model, tables, rows, ids, ranks)
+        if tuple(active) != self._active:
+            self._active = tuple(active)
+            self._looking = Blocks.build(tables.queries(active), tables.context_lengths)
+        trunk = self._trunk
+        y = trunk.embed_next(*_places(tables, rows, ids, ranks))
         for block, (keys, values), (context_keys, context_values) in zip(
-            self._layers, self._own, self._context, strict=True
+            trunk.decoder, self._own, self._context, strict=True
         ):
-            q, k, v = block.self_attn.project(block.norm1(y))
+            q, k, v = trunk.projections(block.self_attn, block.norm1(y))
             keys.index_copy_(0, place, k)
             values.index_copy_(0, place, v)
-            y = y + block.self_attn.merge(attend(q, keys, values, own_blocks))
-            q = block.cross_attn.queries(block.query_norm(y))
-            y = y + block.cross_attn.merge(attend(q, context_keys, context_values, context_blocks))
-            y = y + block.mlp(block.norm2(y))
-        hidden: torch.Tensor = self._model.decoder_norm(y)
+            y = trunk.merge(block.self_attn, attend(q, keys, values, own_blocks), y)
+            q = trunk.queries(block.cross_attn, block.query_norm(y))
+            y = trunk.merge(block.cross_attn, attend(q, context_keys, context_values, self._looking), y)
+            y = trunk.feed_forward(block.mlp, block.norm2(y), y)
+        hidden: torch.Tensor = trunk.model.decoder_norm(y)
         return hidden
 
 
@@ -163,7 +169,7 @@ class RecomputedSteps:
             parallel_size=0,
             silent=self._silent,
         )
-        y = _embed(self._model, self._tables, rows, ids, ranks)
+        y = self._model.tables.embed_next(*_places(self._tables, rows, ids, ranks))
         for block in self._model.decoder:
             y = block(y, self._context, routes)
         hidden: torch.Tensor = self._model.decoder_norm(y)

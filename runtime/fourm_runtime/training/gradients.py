@@ -5,10 +5,12 @@ Every parameter always has a gradient, zero where no token used it. So a step me
 that happened to see no depth map as on one that did.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import nn
+
+from fourm_runtime.row_gradients import RowGradients
 
 BUCKET_BYTES = 32 * 2**20
 """How much is summed over the ranks at a time."""
@@ -22,10 +24,12 @@ class FlatGradients:
 
     Args:
         parameters: what is trained; tied parameters once.
+        rows: knows which rows of tables have no gradient; they are passed by. None: all have one.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
+    def __init__(self, parameters: Iterable[nn.Parameter], rows: RowGradients | None = None) -> None:
         self.parameters = tuple(parameters)
+        self.rows = rows or RowGradients()
         sizes: dict[tuple[torch.dtype, torch.device], int] = {}
         places: list[tuple[tuple[torch.dtype, torch.device], int]] = []
         for parameter in self.parameters:
@@ -39,11 +43,34 @@ class FlatGradients:
             flat[key][start : start + parameter.numel()].view_as(parameter)
             for parameter, (key, start) in zip(self.parameters, places, strict=True)
         )
+        self._plain = self._between_tables([start for _, start in places])
+
+    def _between_tables(self, starts: Sequence[int]) -> tuple[torch.Tensor, ...]:
+        """The buffers, without the parts of tables whose rows are remembered."""
+        if not self.rows.tables:
+            return self.buffers
+        (buffer,) = self.buffers  # such tables are of a model of one dtype, on a CPU
+        parts, first = [], 0
+        for parameter, start in zip(self.parameters, starts, strict=True):
+            if any(parameter is table for table in self.rows.tables):
+                parts.append(buffer[first:start])
+                first = start + parameter.numel()
+        return (*parts, buffer[first:])
+
+    def _live(self) -> list[torch.Tensor]:
+        """Views that together hold every gradient that may be other than zero."""
+        tables = [
+            view[rows]
+            for parameter, view in zip(self.parameters, self.views, strict=True)
+            if any(parameter is table for table in self.rows.tables)
+            for rows in self.rows.live_rows(parameter)
+        ]
+        return [*self._plain, *tables]
 
     def clear(self) -> None:
         """Set every gradient to zero, in place, and hand the views to the parameters again."""
-        for buffer in self.buffers:
-            buffer.zero_()
+        for part in self._live():
+            part.zero_()
         for parameter, view in zip(self.parameters, self.views, strict=True):
             parameter.grad = view
 
@@ -56,12 +83,12 @@ class FlatGradients:
 
     def norm(self) -> torch.Tensor:
         """Euclidean norm over all parameters; a scalar that stays on the device."""
-        norms = torch.stack([torch.linalg.vector_norm(buffer) for buffer in self.buffers])
+        norms = torch.stack([torch.linalg.vector_norm(part) for part in self._live()])
         norm: torch.Tensor = torch.linalg.vector_norm(norms)
         return norm
 
     def clip(self, norm: torch.Tensor, limit: float) -> None:
         """Scale to at most `limit` (Pascanu et al. 2013, algorithm 1), without asking the device."""
         factor = torch.clamp(limit / (norm + 1e-6), max=1.0)
-        for buffer in self.buffers:
-            buffer.mul_(factor)
+        for part in self._live():
+            part.mul_(factor)

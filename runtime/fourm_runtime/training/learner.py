@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 import torch
 
+from fourm_runtime.compiling import compile_blocks
+from fourm_runtime.row_gradients import RowGradients
 from fourm_runtime.training.averaging import AveragedWeights
 from fourm_runtime.training.gradients import FlatGradients
 from fourm_runtime.training.optimizer import (
@@ -13,7 +15,7 @@ from fourm_runtime.training.optimizer import (
     set_learning_rate,
 )
 from fourm_runtime.training.preparation import PreparedStep
-from fourm_runtime.training.recipe import Recipe, working_precision
+from fourm_runtime.training.recipe import Recipe, compiles, working_precision
 from fourm_runtime.training.step import StepCounts, StepLosses, compute_gradients
 from fourm_runtime.training.world import World
 from fourm_runtime.transformer import AnyToAnyTransformer
@@ -30,16 +32,22 @@ class Learner:
 
     def __init__(self, model: AnyToAnyTransformer, recipe: Recipe, world: World) -> None:
         self.model = model.to(world.device).train()
+        if compiles(recipe, world.device):
+            compile_blocks(self.model)
         self.world = world
         self._recipe = recipe
         settings = recipe.optimizer
-        self.gradients = FlatGradients(model.parameters())
+        # Elsewhere a row may have its gradient from another rank, or the host cannot know of it.
+        alone = world.size == 1 and world.device.type == "cpu" and not settings.decay_tables
+        rows = RowGradients(model.tables.vocabulary if alone else ())
+        self.gradients = FlatGradients(model.parameters(), rows)
         self.optimizer = build_optimizer(
             model,
             weight_decay=settings.weight_decay,
             betas=settings.betas,
             eps=settings.eps,
             decay_tables=settings.decay_tables,
+            rows=rows,
         )
         self.average = None if settings.ema is None else AveragedWeights(model, settings.ema)
         self._precision = working_precision(recipe, world.device)

@@ -9,8 +9,10 @@ from collections.abc import Mapping
 
 import torch
 from torch import nn
+from torch.optim.adamw import adamw
 
 from fourm_runtime.checkpoints.files import listed
+from fourm_runtime.row_gradients import RowGradients
 from fourm_schema.errors import CheckpointError
 
 STATE_FIELDS = ("step", "exp_avg", "exp_avg_sq")
@@ -31,6 +33,7 @@ def build_optimizer(
     betas: tuple[float, float],
     eps: float,
     decay_tables: bool = False,
+    rows: RowGradients | None = None,
 ) -> torch.optim.AdamW:
     """AdamW in two groups, with and without decay. The learning rate is set at each step.
 
@@ -40,13 +43,62 @@ def build_optimizer(
         betas: decay of the first and second moments.
         eps: added to the root of the second moment.
         decay_tables: decay table rows too, as 4M does.
+        rows: knows which rows of tables never had a gradient; no time is spent on them. It must know of no
+            table that decays.
     """
     named = list(model.named_parameters())
     groups = [
         {"params": [p for n, p in named if decays(n, p, decay_tables)], "weight_decay": weight_decay},
         {"params": [p for n, p in named if not decays(n, p, decay_tables)], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=eps, fused=True)
+    optimizer = RowAdamW(groups, lr=0.0, betas=betas, eps=eps, fused=True)
+    if rows is not None:
+        optimizer.rows = rows
+    return optimizer
+
+
+class RowAdamW(torch.optim.AdamW):
+    """AdamW that passes by the rows of tables that have neither gradient nor moments.
+
+    m = v = g = 0 gives m' = v' = 0 and a step of 0 / (0 + eps): such a row stays what it is, bit for bit. A
+    row that once had a gradient is moved by what is left of its moments, as ever.
+    """
+
+    rows = RowGradients()
+
+    @torch.no_grad()
+    def step(self, closure: object = None) -> None:  # type: ignore[override]  # nobody evaluates a loss here
+        """Take a step; `closure` is not used."""
+        gradients = {table: table.grad for table in self.rows.tables}
+        for table in gradients:
+            table.grad = None
+        super().step()
+        for table, gradient in gradients.items():
+            table.grad = gradient
+            self._step_rows(table)
+
+    def _step_rows(self, table: nn.Parameter) -> None:
+        (group,) = (group for group in self.param_groups if any(p is table for p in group["params"]))
+        assert not group["weight_decay"], "a row that decays is changed without a gradient"
+        state = self.state[table]
+        if not state:
+            state["step"] = torch.zeros(())
+            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(table), torch.zeros_like(table)
+        assert table.grad is not None
+        moments = [state["exp_avg"], state["exp_avg_sq"]]
+        live = self.rows.live_rows(table)
+        if live:
+            values, gradients, means, squares = (
+                [whole[rows] for rows in live] for whole in (table, table.grad, *moments)
+            )
+            beta1, beta2 = group["betas"]
+            adamw(
+                values, gradients, means, squares, [], [state["step"].clone() for _ in live],
+                fused=True, amsgrad=False, beta1=beta1, beta2=beta2, lr=group["lr"], weight_decay=0.0,
+                eps=group["eps"], maximize=False,
+            )  # fmt: skip
+        state["step"] += 1
+        self.rows.settle(table, moments)
 
 
 def set_learning_rate(optimizer: torch.optim.AdamW, rate: float) -> None:
@@ -104,3 +156,7 @@ def load_optimizer_tensors(
             else tensors[f"{name}.{field}"].to(parameter, copy=True)
             for field in STATE_FIELDS
         }
+    if isinstance(optimizer, RowAdamW):
+        for table in optimizer.rows.tables:
+            state = optimizer.state[table]
+            optimizer.rows.restore(table, (state["exp_avg"], state["exp_avg_sq"]))

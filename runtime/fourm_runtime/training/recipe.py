@@ -4,6 +4,7 @@ Units are in the descriptions. Amounts may be given in steps or in tokens; a ste
 samples times the largest budgets, as 4M counts (a sample that has less to show makes it less).
 """
 
+import importlib.util
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -174,6 +175,11 @@ class Recipe(Frozen):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto", description="dtype of the matrix products; auto: bf16 on a GPU, fp32 on a CPU"
     )
+    compile: Literal["auto"] | bool = Field(
+        default="auto",
+        description="compile the blocks of the model with torch.compile, which takes a minute or so at the "
+        "first step; auto: on a GPU, where Triton is installed",
+    )
     seed: CountOrZero = Field(default=0, description="of first weights, order of samples, and masks")
     checkpoint_every: Count = Field(
         default=1000, description="steps between checkpoints; the last step always has one"
@@ -251,6 +257,7 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 FREE_ON_RESUME = frozenset(
     {
         "checkpoint_every",
+        "compile",
         "datasets",
         "evaluate_every",
         "keep_checkpoints",
@@ -267,7 +274,7 @@ FREE_ON_RESUME = frozenset(
 
 
 def differences(old: Recipe, new: Recipe) -> tuple[Fault, ...]:
-    """Name what a resumed run may not change: all but lengths, intervals, the optimizer and precision."""
+    """Name what a resumed run may not change: all but lengths, intervals, optimizer and how it computes."""
     before, after = dict(_leaves(old.model_dump(mode="json"))), dict(_leaves(new.model_dump(mode="json")))
     return tuple(
         Fault(path, f"was {before.get(path)!r} when the run began", repr(after.get(path)))
@@ -289,3 +296,13 @@ def working_precision(recipe: Recipe, device: torch.device) -> torch.dtype:
     """The dtype that a recipe's `precision` means on a device."""
     bf16 = recipe.precision == "bf16" or (recipe.precision == "auto" and device.type == "cuda")
     return torch.bfloat16 if bf16 else torch.float32
+
+
+def compiles(recipe: Recipe, device: torch.device) -> bool:
+    """Whether a recipe's `compile` means compiled blocks on a device.
+
+    Not on a CPU unless asked: there it saves a few percent, and costs half a minute of the compiler's time.
+    """
+    if recipe.compile == "auto":
+        return device.type == "cuda" and importlib.util.find_spec("triton") is not None
+    return recipe.compile

@@ -12,7 +12,8 @@ from contextlib import AbstractContextManager, nullcontext
 import attrs
 import torch
 
-from fourm_runtime.loss import Divisor, loss_sums, stream_factors, weighted
+from fourm_runtime.loss import Divisor, stream_factors, weighted
+from fourm_runtime.tables import rows_added_in_place
 from fourm_runtime.training.gradients import FlatGradients
 from fourm_runtime.training.preparation import PreparedStep
 from fourm_runtime.training.world import World
@@ -97,8 +98,8 @@ def compute_gradients(
     gradients.clear()
     sums = torch.zeros(len(slots), dtype=torch.float64, device=world.device)
     for batch in prepared.micro_batches:
-        with autocast(world.device, precision):
-            found = loss_sums(model(batch), batch)
+        with autocast(world.device, precision), rows_added_in_place(model.tables, gradients.rows):
+            found = model.losses(batch)
         part = weighted(found, factors)
         if part.requires_grad:
             part.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
