@@ -8,10 +8,11 @@ any, in room (often less than the stream has), temperature (0 to 1e6), top-k, to
 must end within its room, parse, be a value of its schema in its order, and hold the items that were given.
 Needs the extra `test`.
 
-Then, for the cost, as many sets of four declarations: boxes with labels, poses, short notes, and a record of
-optional fields. Half of them are drawn at temperature 1, half at 50, where any id that the grammar admits is
-likely. One thread, batches of 50; the grammar's time is that of all masks and steps of the sequences drawn,
-walked again alone. Exit status 1 if a set is not valid.
+Then, for the cost, as many sets of five declarations: boxes with labels, poses, short notes, a record of
+optional fields, and shapes whose masks and vectors are in learned codes, of random weights too. Half of them
+are drawn at temperature 1, half at 50, where any id that the grammar admits is likely. One thread, batches of
+50; the grammar's time is that of all masks and steps of the sequences drawn, walked again alone. Exit
+status 1 if a set is not valid.
 """
 
 import argparse
@@ -26,6 +27,7 @@ import torch
 sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in (".", "codecs", "runtime")]
 
 from fourm_codecs.base import TokenBatch  # noqa: E402 - path set above
+from fourm_codecs.set_codes import untrained_codecs  # noqa: E402 - path set above
 from fourm_codecs.sets import SetCodec  # noqa: E402 - path set above
 from fourm_codecs.vocabulary import WordVocabulary  # noqa: E402 - path set above
 from fourm_runtime.assemble import assemble  # noqa: E402 - path set above
@@ -59,6 +61,10 @@ modalities:
      fields: {width: {type: number, range: [1, 10000], scale: log, optional: true},
               kind: {type: category, classes: [map, photo], optional: true},
               title: {type: text, vocabulary: words, max_tokens: 6, optional: true}}}
+  shapes:
+    {kind: set, max_items: 6, order: area,
+     fields: {box: {type: box, bins: 1000}, outline: {type: mask, size: 16, tokens: 4, vocab_size: 240},
+              turn: {type: vector, dim: 69, range: [-1, 1], tokens: 4, vocab_size: 256}}}
 """
 BATCH = 50
 
@@ -115,7 +121,7 @@ def measure(sets: int) -> dict[str, Tally]:
     for name, entry in schema.modalities.items():
         assert isinstance(entry, Set), "every modality of this schema is a set"
         has_text = any(field.type == "text" for field in entry.fields.values())
-        codec = SetCodec(name, entry, words if has_text else None)
+        codec = SetCodec(name, entry, words if has_text else None, codecs=untrained_codecs(name, entry))
         stream, tally = plan.stream(name), found.setdefault(name, Tally())
         for first in range(0, sets // len(schema.modalities), BATCH):
             temperature = 1.0 if first // BATCH % 2 else 50.0

@@ -19,6 +19,7 @@ from fourm_schema import strategies
 from fourm_schema.errors import CodecError
 from fourm_schema.resolve import resolve
 from fourm_schema.schema import Schema
+from fourm_schema.set_fields import BoxField
 from tests.codecs.drawn_sets import WORDS, sets
 from tests.codecs.signs import FAR, NEAR, SIGNS, codec_of, fields
 
@@ -214,3 +215,24 @@ def test_json_of_another_form_is_refused(content: object, said: str) -> None:
         from_json("signs", entry, json.loads(json.dumps(content)))
 
     assert str(caught.value) == said
+
+
+@pytest.mark.parametrize(
+    ("convention", "raw", "corners"),
+    [
+        ("xyxy", [-0.5, 0.25, 0.5, 3.0], [0.05, 0.25, 0.55, 0.95]),
+        ("xywh", [-0.5, 0.25, 1.0, 2.75], [0.05, 0.25, 0.55, 0.95]),
+        ("cxcywh", [0.0, 1.625, 1.0, 2.75], [0.05, 0.25, 0.55, 0.95]),
+        ("xywh", [2.0, 2.0, 1.0, 1.0], [0.95, 0.95, 0.95, 0.95]),
+    ],
+)
+def test_a_box_partly_outside_is_clipped_at_the_border(
+    convention: str, raw: list[float], corners: list[float]
+) -> None:
+    """Its corners are: the part inside keeps its place, where a size clipped by itself would not."""
+    field = BoxField.model_validate({"type": "box", "bins": 10, "convention": convention})
+    codec = codec_of(fields(box=field.model_dump()), out_of_range="clip")
+    back = codec.decode(codec.encode([[{"box": raw}]]))[0][0]["box"]
+
+    assert field.corners(np.asarray(back, np.float64).tolist()) == pytest.approx(corners)
+    assert codec.law.check([{"box": raw}], [{"box": back}]) == []

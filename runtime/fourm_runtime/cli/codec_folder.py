@@ -5,10 +5,12 @@ from pathlib import Path
 
 from fourm_codecs.base import StoredCodec
 from fourm_codecs.build import build_codec
+from fourm_codecs.set_codes import learned_fields
 from fourm_codecs.store import MANIFEST, load_codec
 from fourm_codecs.vocabulary import WordVocabulary
 from fourm_runtime.data.layout import has_strings, word_vocabulary
 from fourm_schema.errors import CodecError
+from fourm_schema.modality import Set
 from fourm_schema.resolve import resolve
 from fourm_schema.schema import Schema
 
@@ -35,8 +37,12 @@ def read_codecs(
     stored = stored_codecs(schema, folder) if folder is not None else {}
     words = _vocabularies(schema, stored)
     for name in wanted:
-        vocabulary = word_vocabulary(name, schema.modalities[name])
-        if name not in stored and has_strings(name, schema.modalities[name]) and vocabulary not in words:
+        entry = schema.modalities[name]
+        vocabulary = word_vocabulary(name, entry)
+        # A set with learned fields gets its words when these are fitted.
+        fitted_first = isinstance(entry, Set) and bool(learned_fields(entry))
+        needs_words = has_strings(name, entry) and not fitted_first
+        if name not in stored and needs_words and vocabulary not in words:
             raise CodecError(
                 name,
                 f"its vocabulary {vocabulary!r} is not trained yet",

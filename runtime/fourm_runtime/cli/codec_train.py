@@ -56,7 +56,11 @@ def train_vocabulary(dataset: Dataset, name: str, modalities: list[str], to: Pat
     used = vocabulary.special.size + len(vocabulary.pieces)
     written = [modality for modality in modalities if modality not in later]
     lines = [f"{to}: vocabulary {name}, {used} of {declared.size} ids used; codec of {', '.join(written)}"]
-    lines += [f"{modality} has learned fields: fourm codec train {modality}" for modality in later]
+    lines = lines if written else []
+    lines += [
+        f"{modality} has learned fields: train them, and the words with them, by fourm codec train {modality}"
+        for modality in later
+    ]
     return "\n".join(lines)
 
 
