@@ -9,11 +9,8 @@ where plain cross-entropy has three.
 Shapes: T tokens that predict a stream, D width, V ids.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 LARGE = 8192
 """Ids from which a vocabulary's scores are made in chunks, on a GPU."""
@@ -28,50 +25,6 @@ def is_large(vocab_size: int, device: torch.device) -> bool:
     On a CPU memory is not what is short, and the fourth product costs a third more time.
     """
     return device.type == "cuda" and vocab_size >= LARGE
-
-
-def chunked_cross_entropy(
-    hidden_TD: Tensor, weight_VD: Tensor, targets_T: Tensor, chunk: int = CHUNK
-) -> Tensor:
-    """Cross-entropy of each token, in nats: what PyTorch gives for `hidden @ weight.T`, without its memory.
-
-    Under autocast the products are in autocast's dtype, as those of a linear layer; sums over ids never are
-    in half precision.
-
-    Args:
-        hidden_TD: what predicts.
-        weight_VD: rows of the head.
-        targets_T: int64 ids.
-        chunk: scores that exist at one time.
-
-    Returns:
-        (T,), float32 where the products are in half precision.
-    """
-    kind = hidden_TD.device.type
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden_TD.dtype
-    losses: Tensor = _ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        hidden_TD.to(dtype), weight_VD.to(dtype), targets_T, max(1, chunk // max(1, len(weight_VD)))
-    )
-    return losses
-
-
-class _ChunkedCrossEntropy(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, hidden_TD: Tensor, weight_VD: Tensor, targets_T: Tensor, rows: int) -> Tensor:
-        losses, lse = forward_rows(hidden_TD, weight_VD, targets_T, rows)
-        ctx.save_for_backward(hidden_TD, weight_VD, targets_T, lse)
-        ctx.rows = rows
-        return losses
-
-    @staticmethod
-    @once_differentiable
-    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]  # the base takes any number
-        ctx: Any, upstream_T: Tensor
-    ) -> tuple[Tensor, Tensor, None, None]:
-        hidden, weight, targets, lse = ctx.saved_tensors
-        total = torch.zeros_like(weight, dtype=_exact(weight.dtype))
-        back = backward_rows(hidden, weight, targets, lse, upstream_T, total, ctx.rows)
-        return back, total.to(weight.dtype), None, None
 
 
 def forward_rows(hidden_TD: Tensor, weight_VD: Tensor, targets_T: Tensor, rows: int) -> tuple[Tensor, Tensor]:
@@ -115,9 +68,9 @@ def backward_rows(
 
 def _scores(hidden_TD: Tensor, weight_VD: Tensor) -> Tensor:
     with torch.autocast(hidden_TD.device.type, enabled=False):
-        return (hidden_TD @ weight_VD.t()).to(_exact(hidden_TD.dtype))
+        return (hidden_TD @ weight_VD.t()).to(accurate(hidden_TD.dtype))
 
 
-def _exact(dtype: torch.dtype) -> torch.dtype:
-    """What to sum in: half precision is too coarse for thousands of terms."""
+def accurate(dtype: torch.dtype) -> torch.dtype:
+    """What to sum exponentials in: half precision is too coarse for thousands of them."""
     return torch.float32 if dtype in (torch.bfloat16, torch.float16) else dtype

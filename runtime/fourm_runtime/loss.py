@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from fourm_runtime.batch import Head, MicroBatch
-from fourm_runtime.chunked_loss import CHUNK, backward_rows, forward_rows, is_large
+from fourm_runtime.chunked_loss import CHUNK, accurate, backward_rows, forward_rows, is_large
 from fourm_runtime.row_gradients import RowGradients
 from fourm_runtime.tables import Tables
 from fourm_schema.plan import Plan
@@ -30,7 +30,7 @@ def loss_sums(logits: Mapping[str, torch.Tensor], batch: MicroBatch) -> dict[str
     """Summed cross-entropy of each stream's targets, in nats. Stream -> scalar."""
     return {
         name: functional.cross_entropy(
-            scores.to(_accurate(scores.dtype)),
+            scores.to(accurate(scores.dtype)),
             batch.heads[name].targets,
             reduction="sum",
         )
@@ -154,18 +154,13 @@ def _to_errors(scores_TV: torch.Tensor, targets_T: torch.Tensor) -> torch.Tensor
     for scores, targets in zip(
         torch.split(scores_TV, step), torch.split(targets_T[:, None], step), strict=True
     ):
-        logs = functional.log_softmax(scores, -1, dtype=_accurate(scores.dtype))
+        logs = functional.log_softmax(scores, -1, dtype=accurate(scores.dtype))
         losses.append(-logs.gather(1, targets)[:, 0])
         errors = torch.exp(logs, out=scores if scores.dtype == logs.dtype else logs)
         errors.scatter_add_(1, targets, errors.new_full((1, 1), -1.0).expand_as(targets))
         if scores.dtype != logs.dtype:
             scores.copy_(errors)
     return torch.cat(losses)
-
-
-def _accurate(dtype: torch.dtype) -> torch.dtype:
-    """What to sum exponentials in: half precision is too coarse for thousands of them."""
-    return torch.float32 if dtype in (torch.bfloat16, torch.float16) else dtype
 
 
 def target_counts(batches: tuple[MicroBatch, ...]) -> dict[str, int]:

@@ -26,7 +26,7 @@ from fourm_runtime.generation.plan import Pass, TargetPlan, compile_request
 from fourm_runtime.generation.request import Request, Target
 from fourm_runtime.generation.run import Job, run_jobs
 from fourm_runtime.generation.samples import Sample, Tokens, packed, split
-from fourm_runtime.generation.sampling import Sampling, keep_likely, sample_tokens
+from fourm_runtime.generation.sampling import Sampling, likely, sample_tokens
 from fourm_runtime.generation.schedules import token_counts
 from fourm_runtime.generation.stepping import CachedSteps, StepRows
 from fourm_runtime.masking.spans import merge
@@ -145,6 +145,13 @@ def test_golden_cells_of_random_orders_can_be_drawn_again(samplers: list[Recorde
     assert count
 
 
+def filtered(scores: torch.Tensor, case: Case) -> torch.Tensor:
+    """Scores with minus infinity where the case's filters leave nothing."""
+    if case.top_k <= 0 and case.top_p >= 1:
+        return scores
+    return scores.masked_fill(~likely(scores, case.top_k, case.top_p), -torch.inf)
+
+
 def drawn_grids(samplers: list[RecordedSampler]) -> list[tuple[RecordedSampler, Case]]:
     found = [
         (sampler, case)
@@ -181,7 +188,7 @@ def test_golden_draws_of_grids_are_those_of_the_released_sampler(samplers: list[
             ]
             with torch.inference_mode():
                 scores = model(packed(asked, model))[name]
-            shares = (keep_likely(scores, case.top_k, case.top_p) / move.temperature).softmax(-1)
+            shares = (filtered(scores, case) / move.temperature).softmax(-1)
             drawn = torch.multinomial(shares, 1, generator=case.generator(step)).squeeze(-1)
             sure = shares.gather(-1, drawn[:, None]).reshape(2, -1)
             truth = case.written(step)
@@ -205,7 +212,7 @@ def test_golden_grids_are_drawn_from_the_distribution_of_the_released_sampler(
     for sampler, case in drawn_grids(samplers):
         (scores, *_) = first_passes(sampler, case, case.drawn_cells())
         how = Sampling(case.moves[0].temperature, case.top_k, case.top_p)
-        shares = (keep_likely(scores, case.top_k, case.top_p) / how.temperature).double().softmax(-1)
+        shares = (filtered(scores, case) / how.temperature).double().softmax(-1)
         for cell in range(0, len(scores), 28):
             ids, _ = sample_tokens(scores[cell].expand(count, -1), uniforms, how)
             found = torch.bincount(ids, minlength=scores.shape[-1]) / count
@@ -293,7 +300,7 @@ def test_golden_draws_of_texts_are_those_of_the_released_sampler(samplers: list[
             steps = CachedSteps(model, rows, model.encode(batch), stub.shape[1])
             for _ in range(stub.shape[1] - 1):
                 hidden = steps.advance(ROWS, [text[-1] for text in texts])
-                kept = keep_likely(model.tables.logits(hidden, stream), case.top_k, case.top_p)
+                kept = filtered(model.tables.logits(hidden, stream), case)
                 drawn = torch.multinomial((kept / move.temperature).softmax(-1), 1, generator=generator)
                 for text, identity in zip(texts, drawn.flatten().tolist(), strict=True):
                     text.append(identity)

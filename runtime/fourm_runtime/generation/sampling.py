@@ -112,13 +112,6 @@ def require_numbers(confidence_T: NDArray[np.floating], stream: str) -> None:
         )
 
 
-def keep_likely(logits_TV: torch.Tensor, top_k: int = 0, top_p: float = 1.0) -> torch.Tensor:
-    """Copy the scores, with minus infinity where an id is not among the likely ones."""
-    if top_k <= 0 and top_p >= 1:
-        return logits_TV
-    return logits_TV.masked_fill(~likely(logits_TV, top_k, top_p), -torch.inf)
-
-
 def likely(logits_TV: torch.Tensor, top_k: int = 0, top_p: float = 1.0) -> torch.Tensor:
     """Which ids are among the likely ones: (T, V) bool.
 
