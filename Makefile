@@ -53,8 +53,10 @@ docs: $(READY)  ## write the generated reference pages and build the site into s
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 .PHONY: bench
-bench: $(READY)  ## run every benchmark in bench/
-	for script in bench/*.py; do $(BIN)/python $$script || exit 1; done
+bench: $(READY)  ## run every benchmark in bench/, and name those that broke a promise
+	broken=; for script in $$(grep -l __main__ bench/*.py); do \
+		echo "== $$script"; $(BIN)/python $$script || broken="$$broken $$script"; \
+	done; test -z "$$broken" || { echo "promises broken:$$broken" >&2; exit 1; }
 
 # An empty environment in another directory: nothing of the checkout may be what makes it work.
 .PHONY: check-wheel

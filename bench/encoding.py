@@ -14,9 +14,7 @@ import argparse
 import json
 import math
 import os
-import statistics
 import sys
-import time
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -43,6 +41,7 @@ from fourm_schema.set_fields import (  # noqa: E402 - path set above
     NumberField,
     VectorField,
 )
+from pairs import interleave  # noqa: E402 - path set above
 
 PROMISED = 5.0
 NUMERIC = ("boxes", "metadata", "palette")
@@ -183,25 +182,16 @@ def one_by_one(codec: StoredCodec) -> Callable[[Sequence[object]], list[int]]:
 def measure(codec: StoredCodec, values: list[object], pairs: int) -> dict[str, float]:
     """Seconds of both sides, in turn."""
     loop = plain_loop(codec) if isinstance(codec, SetCodec) else one_by_one(codec)
-    few = values[:64]
-    assert codec.encode(few).ids.tolist() == loop(few), "both sides write the same ids"
-    ours, theirs, ids = list[float](), list[float](), list[int]()
-    for _ in range(pairs):
-        start = time.process_time()
-        batch = codec.encode(values)
-        middle = time.process_time()
-        ids = loop(values)
-        ours.append(middle - start)
-        theirs.append(time.process_time() - middle)
-        assert batch.ids.tolist() == ids, "both sides write the same ids"
-    ratios = [slow / fast for slow, fast in zip(theirs, ours, strict=True)]
+    ids = codec.encode(values).ids.tolist()
+    assert ids == loop(values), "both sides write the same ids"
+    times = interleave({"loop": lambda: loop(values), "ours": lambda: codec.encode(values)}, pairs)
     return {
-        "rows_per_s": len(values) / statistics.median(ours),
-        "loop_rows_per_s": len(values) / statistics.median(theirs),
+        "rows_per_s": len(values) / times.cpu("ours"),
+        "loop_rows_per_s": len(values) / times.cpu("loop"),
         "tokens": len(ids),
-        "ratio": statistics.median(ratios),
-        "low": min(ratios),
-        "high": max(ratios),
+        "ratio": times.ratio,
+        "low": times.low,
+        "high": times.high,
     }
 
 

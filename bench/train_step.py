@@ -21,10 +21,10 @@ than half of its bytes. `--small` is a quick look at a network that shows neithe
 """
 
 import argparse
+import itertools
 import json
-import statistics
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import attrs
@@ -39,6 +39,7 @@ from dense_sides import DenseSide, PackedSide, Side  # noqa: E402 - path set abo
 from fourm_runtime.assemble import empty_model, initialise  # noqa: E402 - path set above
 from fourm_schema.allocation import allocate  # noqa: E402 - path set above
 from fourm_schema.architecture import architecture  # noqa: E402 - path set above
+from pairs import interleave  # noqa: E402 - path set above
 
 PROMISED = {"untied": 1.7, "native": 2.0}
 PROMISED_BYTES = 0.5
@@ -101,11 +102,10 @@ def build(case: str, small: bool) -> tuple[PackedSide, DenseSide, float]:
     return packed, DenseSide(DenseModel(model), samples, BUDGET), tokens
 
 
-def timed(side: Side, number: int) -> tuple[float, float]:
-    """CPU and wall seconds of a step."""
-    cpu, wall = time.process_time(), time.perf_counter()
-    side.step(number)
-    return time.process_time() - cpu, time.perf_counter() - wall
+def steps_of(side: Side) -> Callable[[], None]:
+    """A step of a side, on the next batch at each call."""
+    numbers = itertools.count()
+    return lambda: side.step(next(numbers))
 
 
 def measure(case: str, pairs: int, small: bool) -> Found:
@@ -114,28 +114,20 @@ def measure(case: str, pairs: int, small: bool) -> Found:
     losses = [(packed.loss(number), dense.loss(number)) for number in range(len(packed.batches))]
     difference = max(abs(one - other) / other for one, other in losses)
     assert difference < SAME, f"the two models differ by {difference} in loss: there is nothing to compare"
-    sides: tuple[Side, Side] = (packed, dense)
-    for side in sides:
-        side.step(0)  # makes the moments
-    times: list[list[tuple[float, float]]] = [[], []]
-    for pair in range(pairs):
-        # Who goes first alternates, so that a slowing machine favours neither.
-        for which in (0, 1) if pair % 2 else (1, 0):
-            times[which].append(timed(sides[which], pair))
-    pairs_of_times = list(zip(*times, strict=True))
-    ratios = [other[0] / one[0] for one, other in pairs_of_times]
+    # The first step of each, which is not timed, makes the moments.
+    times = interleave({"dense": steps_of(dense), "packed": steps_of(packed)}, pairs)
     return Found(
         case=case,
         packed_parameters=sum(p.numel() for p in packed.model.parameters()),
         dense_parameters=sum(p.numel() for p in dense.model.parameters()),
         tokens=tokens,
         loss_difference=difference,
-        ratio=statistics.median(ratios),
-        low=min(ratios),
-        high=max(ratios),
-        wall_ratio=statistics.median(other[1] / one[1] for one, other in pairs_of_times),
-        packed_s=statistics.median(cpu for cpu, _ in times[0]),
-        dense_s=statistics.median(cpu for cpu, _ in times[1]),
+        ratio=times.ratio,
+        low=times.low,
+        high=times.high,
+        wall_ratio=times.wall_ratio,
+        packed_s=times.cpu("packed"),
+        dense_s=times.cpu("dense"),
         packed_bytes=packed.activation_bytes(0),
         dense_bytes=dense.activation_bytes(0),
         packed_parts=packed.parts(0),

@@ -31,7 +31,6 @@ def _within_encoder(routes: "Routes") -> Regions:
 
 
 def _within_decoder(routes: "Routes") -> Regions:
-    assert routes.parallel.q_size == routes.parallel_size, "regions follow each other"
     return Regions((routes.parallel, routes.causal))
 
 
@@ -48,7 +47,6 @@ class Routes:
     causal: Blocks
     parallel_context: Blocks
     causal_context: Blocks
-    parallel_size: int
     joined: torch.Tensor | None = None
     """(K,) decoder tokens whose keys the blocks see, where streams are not kept apart."""
     silent: torch.Tensor | None = None
@@ -69,7 +67,6 @@ class Routes:
             causal=_region(batch.causal_lengths, seen[1], True),
             parallel_context=Blocks.build(batch.parallel_queries, batch.encoder_lengths),
             causal_context=Blocks.build(batch.causal_queries, batch.encoder_lengths),
-            parallel_size=batch.parallel_size,
             silent=batch.silent,
         )
 

@@ -1,56 +1,19 @@
 """A broken codec is caught: each law check is shown a codec with one planted fault."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-import attrs
 import numpy as np
 import pytest
 
-from fourm_codecs.base import Array, TokenBatch, Value
+from fourm_codecs.base import TokenBatch, Value
 from fourm_codecs.bins import BinsCodec
 from fourm_codecs.check import violations
-from fourm_codecs.laws import Bounded, Calibrated, Canonical, Law, Lossless
+from fourm_codecs.laws import Bounded, Calibrated, Canonical, Lossless
 from fourm_codecs.levels import LevelsCodec
 from fourm_codecs.wordpiece import WordPieceCodec
 from tests.codecs.declared import WORDS
-
-Exact = LevelsCodec | BinsCodec | WordPieceCodec
-
-
-@attrs.frozen
-class Tampered:
-    """A sound codec whose ids or values are changed on the way."""
-
-    sound: Exact
-    after_encode: Callable[[TokenBatch], TokenBatch] = lambda tokens: tokens
-    after_decode: Callable[[Sequence[Value]], Sequence[Value]] = lambda values: values
-
-    @property
-    def name(self) -> str:
-        return self.sound.name
-
-    @property
-    def modality(self) -> str:
-        return self.sound.modality
-
-    @property
-    def vocab_size(self) -> int:
-        return self.sound.vocab_size
-
-    @property
-    def token_shape(self) -> tuple[int, ...] | None:
-        return self.sound.token_shape
-
-    @property
-    def law(self) -> Law:
-        return self.sound.law
-
-    def encode(self, values: Sequence[object] | Array) -> TokenBatch:
-        return self.after_encode(self.sound.encode(values))
-
-    def decode(self, tokens: TokenBatch) -> Sequence[Value]:
-        return self.after_decode(self.sound.decode(tokens))
+from tests.codecs.faulty import Faulty
 
 
 def shift_ids(tokens: TokenBatch) -> TokenBatch:
@@ -82,15 +45,15 @@ VECTORS = [np.array([0.1, 0.5, 0.9]), np.array([0.2, 0.3, 1.0])]
 @pytest.mark.parametrize(
     ("codec", "batch", "fault"),
     [
-        (Tampered(LEVELS, after_decode=scale_up), IMAGES, r"8\.0 at \[0, 0\] came back as 10\.0, 2 apart"),
-        (Tampered(LEVELS, after_encode=shift_ids), IMAGES, r"8\.0 at \[0, 0\] came back as 7\.0"),
-        (Tampered(LEVELS, after_decode=swap_rows), IMAGES, r"value 0: 8\.0 .* came back as 0\.0"),
-        (Tampered(BINS, after_encode=shift_ids), VECTORS, r"apart \(at most 0\.0156\)"),
-        (Tampered(BINS, after_decode=scale_up), VECTORS, r"0\.1 at \[0\] came back as 0\.13"),
-        (Tampered(BINS, after_encode=widen), VECTORS, r"ids are uint32, uint8 is enough"),
+        (Faulty(LEVELS, after_decode=scale_up), IMAGES, r"8\.0 at \[0, 0\] came back as 10\.0, 2 apart"),
+        (Faulty(LEVELS, after_encode=shift_ids), IMAGES, r"8\.0 at \[0, 0\] came back as 7\.0"),
+        (Faulty(LEVELS, after_decode=swap_rows), IMAGES, r"value 0: 8\.0 .* came back as 0\.0"),
+        (Faulty(BINS, after_encode=shift_ids), VECTORS, r"apart \(at most 0\.0156\)"),
+        (Faulty(BINS, after_decode=scale_up), VECTORS, r"0\.1 at \[0\] came back as 0\.13"),
+        (Faulty(BINS, after_encode=widen), VECTORS, r"ids are uint32, uint8 is enough"),
     ],
 )
-def test_a_planted_fault_breaks_the_law(codec: Tampered, batch: list[object], fault: str) -> None:
+def test_a_planted_fault_breaks_the_law(codec: Faulty, batch: list[object], fault: str) -> None:
     """Scale off, bins off by one, rows swapped, ids too wide: a law that misses these is no law."""
     found = violations(codec, batch)
 
@@ -103,7 +66,7 @@ def test_the_sound_codecs_under_the_planted_faults_have_none() -> None:
 
 def test_a_text_codec_that_forgets_the_end_is_caught() -> None:
     """Without an end id a generated text would run to the budget."""
-    codec = Tampered(WordPieceCodec("caption", WORDS, 16), after_encode=drop_last)
+    codec = Faulty(WordPieceCodec("caption", WORDS, 16), after_encode=drop_last)
 
     assert violations(codec, ["a three"])[0] == (
         "value 0: its ids do not say where they end, twice the ids read 'a three a three'"
@@ -117,7 +80,7 @@ def test_ids_that_depend_on_the_batch_are_caught() -> None:
         return shift_ids(tokens) if len(tokens) > 1 else tokens
 
     assert "value 0 has other ids alone than in its batch" in violations(
-        Tampered(LEVELS, after_encode=by_batch_size), IMAGES
+        Faulty(LEVELS, after_encode=by_batch_size), IMAGES
     )
 
 

@@ -1,13 +1,13 @@
 """The book of laws notices what is wrong with a codec, and tells it with a value that one understands."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import attrs
 import numpy as np
 import pytest
 
-from fourm_codecs.base import Array, Codec, Record, TokenBatch, Value
+from fourm_codecs.base import Codec, Record, TokenBatch, Value
 from fourm_codecs.bins import BinsCodec
 from fourm_codecs.build import build_codec
 from fourm_codecs.dense import DenseView, Float32
@@ -18,54 +18,17 @@ from fourm_codecs.lawbook.sample_words import sample_vocabularies
 from fourm_codecs.lawbook.showing import show
 from fourm_codecs.lawbook.subject import Subject
 from fourm_codecs.lawbook.subjects import prepare
-from fourm_codecs.laws import Law
 from fourm_codecs.learned import untrained
 from fourm_codecs.levels import LevelsCodec
 from fourm_schema.errors import CodecError
 from fourm_schema.lawbook.search import search
-from fourm_schema.modality import Image, Modality, Set, Vector
+from fourm_schema.modality import Image, Set, Vector
 from fourm_schema.resolve import resolve
 from fourm_schema.schema import Schema
 from fourm_schema.strategies import values
 from tests.codecs.declared import SCHEMA
+from tests.codecs.faulty import Faulty
 from tests.codecs.signs import SIGNS, codec_of
-
-
-@attrs.frozen
-class Faulty:
-    """A sound codec with one fault planted, as somebody might write one."""
-
-    sound: Codec
-    entry: Modality
-    before_encode: Callable[[Sequence[object]], Sequence[object]] = lambda batch: batch
-    after_encode: Callable[[TokenBatch], TokenBatch] = lambda tokens: tokens
-    after_decode: Callable[[Sequence[Value]], Sequence[Value]] = lambda found: found
-
-    @property
-    def name(self) -> str:
-        return self.sound.name
-
-    @property
-    def modality(self) -> str:
-        return self.sound.modality
-
-    @property
-    def vocab_size(self) -> int:
-        return self.sound.vocab_size
-
-    @property
-    def token_shape(self) -> tuple[int, ...] | None:
-        return self.sound.token_shape
-
-    @property
-    def law(self) -> Law:
-        return self.sound.law
-
-    def encode(self, values: Sequence[object] | Array) -> TokenBatch:
-        return self.after_encode(self.sound.encode(list(self.before_encode(list(values)))))
-
-    def decode(self, tokens: TokenBatch) -> Sequence[Value]:
-        return self.after_decode(self.sound.decode(tokens))
 
 
 def one_bin_up(tokens: TokenBatch) -> TokenBatch:
@@ -144,6 +107,7 @@ FAULTS: dict[str, tuple[Codec, str, str]] = {
 def test_a_planted_fault_is_told_with_the_smallest_value(codec: Faulty, law: str, said: str) -> None:
     """What it says is what somebody needs to find the fault: the place, both numbers, and a plain value."""
     (broken,) = [each for each in CODEC_LAWS if each.id == law]
+    assert codec.entry is not None
     tested = Subject(codec.modality, values(codec.entry), codec.entry, codec)
     outcome = search(broken, tested, codec.modality, 60)
 
@@ -197,8 +161,9 @@ def test_our_codecs_keep_every_law_that_speaks_of_them(name: str) -> None:
     codec = build_codec(SCHEMA, name, words)
 
     with_entry = check_codec(codec, examples=5)
-    plain = Faulty(codec, SCHEMA.modalities[name])
-    without = check_codec(plain, values(plain.entry), examples=5)
+    entry = SCHEMA.modalities[name]
+    plain = Faulty(codec, entry)
+    without = check_codec(plain, values(entry), examples=5)
 
     assert {outcome.law for outcome in without} < {outcome.law for outcome in with_entry}
     assert all(outcome.kept for outcome in [*with_entry, *without])

@@ -5,19 +5,18 @@ import math
 from collections.abc import Callable, Sequence
 from typing import cast
 
-import attrs
 import pytest
 from hypothesis import Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from fourm_codecs.base import Array, FieldValue, Record, TokenBatch
+from fourm_codecs.base import Array, Codec, FieldValue, Record, TokenBatch, Value
 from fourm_codecs.check import violations
 from fourm_codecs.lawbook.set_validity import corners
-from fourm_codecs.sets import BoundedFields, SetCodec
 from fourm_schema import strategies
 from fourm_schema.errors import CodecError
 from fourm_schema.set_fields import AngleField, AnyField, BoxField, NumberField, PointField, VectorField
 from tests.codecs.drawn_sets import CLASSES, sets
+from tests.codecs.faulty import Faulty
 from tests.codecs.set_validity import faults_of
 from tests.codecs.signs import SIGNS, codec_of, fields
 
@@ -169,42 +168,21 @@ def test_the_law_is_told_in_words() -> None:
 Records = list[dict[str, object]]
 
 
-@attrs.frozen
-class Tampered:
-    """A sound codec whose values or ids are changed on the way."""
+def tampered(
+    sound: Codec,
+    before_encode: Callable[[Records], Records] = lambda value: value,
+    after_encode: Callable[[TokenBatch], TokenBatch] = lambda tokens: tokens,
+    after_decode: Callable[[Records], Records] = lambda value: value,
+) -> Faulty:
+    """A sound codec of sets whose values, one by one, or ids are changed on the way."""
 
-    sound: SetCodec
-    before_encode: Callable[[Records], Records] = lambda value: value
-    after_encode: Callable[[TokenBatch], TokenBatch] = lambda tokens: tokens
-    after_decode: Callable[[Records], Records] = lambda value: value
+    def given_changed(batch: Sequence[object]) -> list[object]:
+        return [before_encode([dict(record) for record in cast(Records, value)]) for value in batch]
 
-    @property
-    def name(self) -> str:
-        return self.sound.name
+    def back_changed(found: Sequence[Value]) -> list[Value]:
+        return [cast("list[Record]", after_decode(cast(Records, value))) for value in found]
 
-    @property
-    def modality(self) -> str:
-        return self.sound.modality
-
-    @property
-    def vocab_size(self) -> int:
-        return self.sound.vocab_size
-
-    @property
-    def token_shape(self) -> None:
-        return None
-
-    @property
-    def law(self) -> BoundedFields:
-        return self.sound.law
-
-    def encode(self, values: Sequence[object] | Array) -> TokenBatch:
-        changed = [self.before_encode([dict(r) for r in cast(Records, value)]) for value in values]
-        return self.after_encode(self.sound.encode(changed))
-
-    def decode(self, tokens: TokenBatch) -> list[list[Record]]:
-        decoded = [cast(Records, value) for value in self.sound.decode(tokens)]
-        return [cast("list[Record]", self.after_decode(value)) for value in decoded]
+    return Faulty(sound, before_encode=given_changed, after_encode=after_encode, after_decode=back_changed)
 
 
 def each(change: Callable[[dict[str, object]], dict[str, object]]) -> Callable[[Records], Records]:
@@ -251,13 +229,13 @@ VALUE = [
 """The far one first: the codec writes the near one as item 0."""
 
 
-FAULTS: dict[str, tuple[Tampered, list[str]]] = {
+FAULTS: dict[str, tuple[Faulty, list[str]]] = {
     "a bin too low": (
-        Tampered(CODEC, after_decode=each(next_bin)),
+        tampered(CODEC, after_decode=each(next_bin)),
         ["item 0, field 'score': 0.9 came back as 0.625, more than half a bin apart"],
     ),
     "axes swapped": (
-        Tampered(CODEC, after_decode=each(swapped_axes)),
+        tampered(CODEC, after_decode=each(swapped_axes)),
         [
             "item 0, field 'box': (0.1, 0.3, 0.2, 0.9) came back as (0.35, 0.15, 0.95, 0.25), "
             "more than half a bin apart at x0, y0, x1, y1",
@@ -266,37 +244,37 @@ FAULTS: dict[str, tuple[Tampered, list[str]]] = {
         ],
     ),
     "sizes for corners": (
-        Tampered(CODEC, after_decode=each(other_convention)),
+        tampered(CODEC, after_decode=each(other_convention)),
         [
             "it came back as no value of this set: signs, item 0, field 'box': x0 is at most x1; "
             "got 0.15 and 0.1; this field's boxes are xyxy"
         ],
     ),
     "an optional field dropped": (
-        Tampered(CODEC, before_encode=each(lambda record: {"score": None})),
+        tampered(CODEC, before_encode=each(lambda record: {"score": None})),
         ["item 0, field 'score': 0.9 came back as None"],
     ),
     "an absent field made up": (
-        Tampered(CODEC, after_decode=each(lambda record: {"score": record["score"] or 0.125})),
+        tampered(CODEC, after_decode=each(lambda record: {"score": record["score"] or 0.125})),
         ["item 1, field 'score': None came back as 0.125"],
     ),
     "items in reverse": (
-        Tampered(CODEC, after_decode=lambda value: value[::-1]),
+        tampered(CODEC, after_decode=lambda value: value[::-1]),
         ["came back out of order: by distance_to_origin, item 1 belongs where item 0 is"],
     ),
     "the last item lost": (
-        Tampered(CODEC, before_encode=lambda value: value[:-1]),
+        tampered(CODEC, before_encode=lambda value: value[:-1]),
         ["2 records came back as 1"],
     ),
     "classes counted from one": (
-        Tampered(CODEC, after_decode=each(next_class)),
+        tampered(CODEC, after_decode=each(next_class)),
         [
             "item 0, field 'label': '猫' came back as 'stop'",
             "item 1, field 'label': 'stop' came back as 'hot dog'",
         ],
     ),
     "the last word lost": (
-        Tampered(CODEC, after_decode=each(last_word_lost)),
+        tampered(CODEC, after_decode=each(last_word_lost)),
         [
             "item 0, field 'says': 'a red cat' came back as 'a red'",
             "item 1, field 'says': 'two dogs' came back as 'two'",
@@ -306,9 +284,7 @@ FAULTS: dict[str, tuple[Tampered, list[str]]] = {
 
 
 @pytest.mark.parametrize(("codec", "said"), FAULTS.values(), ids=FAULTS)
-def test_a_planted_fault_is_caught_with_an_example_that_one_can_read(
-    codec: Tampered, said: list[str]
-) -> None:
+def test_a_planted_fault_is_caught_with_an_example_that_one_can_read(codec: Faulty, said: list[str]) -> None:
     """A law that misses these is no law; what it says must lead to the fault."""
     assert violations(CODEC, [VALUE]) == []
     assert violations(codec, [VALUE]) == [f"value 0: {fault}" for fault in said]
@@ -333,7 +309,7 @@ def test_drawn_values_reach_each_planted_fault() -> None:
 def test_a_codec_that_keeps_the_order_of_a_file_is_caught() -> None:
     """Where the schema sorts, tokens that follow the file would store equal sets as different ones."""
 
-    class Unsorted(Tampered):
+    class Unsorted(Faulty):
         def encode(self, values: Sequence[object] | Array) -> TokenBatch:
             return codec_of(SIGNS, order="given").encode(values)
 
@@ -346,13 +322,13 @@ def test_a_codec_that_keeps_the_order_of_a_file_is_caught() -> None:
 
 def test_a_codec_that_moves_what_should_stay_as_given_is_caught() -> None:
     """What stood first in the file is compared with what came back first."""
-    found = violations(Tampered(codec_of(SIGNS, order="given"), lambda value: value[::-1]), [VALUE])
+    found = violations(tampered(codec_of(SIGNS, order="given"), lambda value: value[::-1]), [VALUE])
 
     assert found[1] == "value 0: item 0, field 'label': 'stop' came back as '猫'"
 
 
 def test_a_codec_that_forgets_the_end_is_caught() -> None:
-    (found,) = violations(Tampered(CODEC, after_encode=without_end), [VALUE])
+    (found,) = violations(tampered(CODEC, after_encode=without_end), [VALUE])
 
     assert found.startswith("value 0: its ids do not say where they end, twice the ids read [{'box': [0.15")
 
@@ -360,7 +336,7 @@ def test_a_codec_that_forgets_the_end_is_caught() -> None:
 def test_a_small_shift_shows_between_borders_that_lie_far_apart() -> None:
     """The allowance for rounding is that of the arithmetic, not a share of the largest border."""
     entry = fields(x={"type": "number", "edges": [0, 0.001, 0.002, 1e9]})
-    shifted = Tampered(codec_of(entry), after_decode=each(lambda record: {"x": 0.0015}))
+    shifted = tampered(codec_of(entry), after_decode=each(lambda record: {"x": 0.0015}))
 
     assert violations(shifted, [[{"x": 0.0002}]]) == [
         "value 0: item 0, field 'x': 0.0002 came back as 0.0015, more than half a bin apart"

@@ -166,7 +166,6 @@ class RecomputedSteps:
             causal_context=Blocks.build(
                 self._tables.queries(active, each=length), self._tables.context_lengths
             ),
-            parallel_size=0,
             silent=self._silent,
         )
         y = self._model.tables.embed_next(*_places(self._tables, rows, ids, ranks))
