@@ -13,6 +13,8 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from fourm_runtime.products import product
+
 
 def gated_silu(
     inner_TH: torch.Tensor, gate_TH: torch.Tensor, weight_DH: torch.Tensor, bias_D: torch.Tensor | None
@@ -33,7 +35,8 @@ class _GatedSilu(torch.autograd.Function):
         bias: torch.Tensor | None,
     ) -> torch.Tensor:
         ctx.save_for_backward(inner, gate, weight)
-        return functional.linear(functional.silu(inner).mul_(gate), weight, bias)
+        hidden = functional.silu(inner).mul_(gate)
+        return product(hidden.flatten(0, -2), weight, bias).view(*hidden.shape[:-1], -1)
 
     @staticmethod
     @once_differentiable
@@ -42,11 +45,11 @@ class _GatedSilu(torch.autograd.Function):
         active = functional.silu(inner)
         weight_gradient = bias_gradient = None
         if ctx.needs_input_grad[2]:
-            product = (active * gate).flatten(0, -2)
-            weight_gradient = (upstream.flatten(0, -2).t() @ product).to(weight.dtype)
+            gated = (active * gate).flatten(0, -2)
+            weight_gradient = (upstream.flatten(0, -2).t() @ gated).to(weight.dtype)
         if ctx.needs_input_grad[3]:
             bias_gradient = upstream.flatten(0, -2).sum(0).to(weight.dtype)
-        hidden = upstream @ weight.to(upstream.dtype)
+        hidden = product(upstream.flatten(0, -2), weight.to(upstream.dtype).t()).view_as(inner)
         gate_gradient = active.mul_(hidden)
         inner_gradient = torch.ops.aten.silu_backward(hidden.mul_(gate), inner)
         return inner_gradient, gate_gradient, weight_gradient, bias_gradient

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from fourm_runtime.batch import Head, MicroBatch
 from fourm_runtime.chunked_loss import CHUNK, accurate, backward_rows, forward_rows, is_large
+from fourm_runtime.products import product
 from fourm_runtime.row_gradients import RowGradients
 from fourm_runtime.tables import Tables
 from fourm_schema.plan import Plan
@@ -110,7 +111,7 @@ class _HeadLosses(torch.autograd.Function):
             own, weight = hidden_TD.index_select(0, part.index()).to(dtype), table_RD[part.rows].to(dtype)
             chunk = part.chunk(hidden_TD.device)
             if chunk is None:
-                kept = own @ weight.t()
+                kept = product(own, weight)
                 losses = _to_errors(kept, part.targets())
             else:
                 losses, kept = forward_rows(own, weight, part.targets(), chunk)
@@ -136,7 +137,7 @@ class _HeadLosses(torch.autograd.Function):
                 total = table_gradient[part.rows] if rows is None else rows.opened(table, part.rows)
                 back = backward_rows(own, weight, part.targets(), kept, factor, total, chunk)
             else:
-                own, back = own * factor[:, None].to(ctx.dtype), kept @ weight
+                own, back = own * factor[:, None].to(ctx.dtype), product(kept, weight.t())
                 if rows is None:
                     table_gradient[part.rows] = kept.t() @ own
                 else:

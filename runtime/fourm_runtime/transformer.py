@@ -18,6 +18,7 @@ from fourm_runtime.batch import MicroBatch
 from fourm_runtime.compiling import let_lengths_vary, let_routes_vary
 from fourm_runtime.gate import gated_silu
 from fourm_runtime.loss import head_losses
+from fourm_runtime.products import Linear
 from fourm_runtime.tables import Tables
 from fourm_schema.allocation import Allocation
 from fourm_schema.architecture import Architecture
@@ -90,7 +91,7 @@ class Heads(nn.Module):
         self.heads, self.head_dim = shape.heads, shape.head_dim
         self.q_norm = _norm(shape.head_dim, shape) if shape.qk_norm else nn.Identity()
         self.k_norm = _norm(shape.head_dim, shape) if shape.qk_norm else nn.Identity()
-        self.proj = nn.Linear(shape.dim, shape.dim, bias=shape.proj_bias)
+        self.proj = Linear(shape.dim, shape.dim, bias=shape.proj_bias)
 
     def split(self, x_TD: torch.Tensor) -> torch.Tensor:
         """(T, D) -> (T, H, K)."""
@@ -112,7 +113,7 @@ class SelfAttention(Heads):
 
     def __init__(self, shape: Architecture) -> None:
         super().__init__(shape)
-        self.qkv = nn.Linear(shape.dim, 3 * shape.dim, bias=shape.qkv_bias)
+        self.qkv = Linear(shape.dim, 3 * shape.dim, bias=shape.qkv_bias)
 
     def project(self, x_TD: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Queries, keys and values, each (T, H, K)."""
@@ -134,8 +135,8 @@ class CrossAttention(Heads):
 
     def __init__(self, shape: Architecture) -> None:
         super().__init__(shape)
-        self.q = nn.Linear(shape.dim, shape.dim, bias=shape.qkv_bias)
-        self.kv = nn.Linear(shape.dim, 2 * shape.dim, bias=shape.qkv_bias)
+        self.q = Linear(shape.dim, shape.dim, bias=shape.qkv_bias)
+        self.kv = Linear(shape.dim, 2 * shape.dim, bias=shape.qkv_bias)
 
     def queries(self, x_TD: torch.Tensor) -> torch.Tensor:
         """(T, H, K)."""
@@ -162,9 +163,9 @@ class Mlp(nn.Module):
     def __init__(self, shape: Architecture) -> None:
         super().__init__()
         self.activation = functional.silu if shape.activation == "silu" else functional.gelu
-        self.fc1 = nn.Linear(shape.dim, shape.mlp_hidden, bias=shape.mlp_bias)
-        self.fc2 = nn.Linear(shape.mlp_hidden, shape.dim, bias=shape.mlp_bias)
-        self.fc3 = nn.Linear(shape.dim, shape.mlp_hidden, bias=shape.mlp_bias) if shape.gated_mlp else None
+        self.fc1 = Linear(shape.dim, shape.mlp_hidden, bias=shape.mlp_bias)
+        self.fc2 = Linear(shape.mlp_hidden, shape.dim, bias=shape.mlp_bias)
+        self.fc3 = Linear(shape.dim, shape.mlp_hidden, bias=shape.mlp_bias) if shape.gated_mlp else None
 
     def forward(self, x_TD: torch.Tensor) -> torch.Tensor:
         if self.fc3 is not None and self.activation is functional.silu and not torch.compiler.is_compiling():
@@ -223,7 +224,7 @@ class AnyToAnyTransformer(nn.Module):
         self.encoder = nn.ModuleList(EncoderBlock(architecture) for _ in range(architecture.encoder_depth))
         self.encoder_norm = _norm(architecture.dim, architecture)
         # 4M gives this one layer a bias even in its bias-free models.
-        self.context_proj = nn.Linear(architecture.dim, architecture.dim)
+        self.context_proj = Linear(architecture.dim, architecture.dim)
         self.decoder = nn.ModuleList(DecoderBlock(architecture) for _ in range(architecture.decoder_depth))
         self.decoder_norm = _norm(architecture.dim, architecture)
         self.compiled = False

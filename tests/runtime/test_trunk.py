@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from fourm_runtime import products
 from fourm_runtime.assemble import assemble
 from fourm_runtime.attention import Blocks, attend
 from fourm_runtime.batch import MicroBatch
@@ -68,7 +69,7 @@ def test_the_trunk_gives_the_scores_of_the_model(
 ) -> None:
     """Few queries and many, biases, silence, registers; laid out for oneDNN, and where that is missing. Two
     passes, as the second takes what the first has kept."""
-    monkeypatch.setattr(trunk_module, "_HAS_ONEDNN", onednn and trunk_module._HAS_ONEDNN)
+    monkeypatch.setattr(products, "_HAS_ONEDNN", onednn and products._HAS_ONEDNN)
     model = model_of(shape)
     with torch.inference_mode():
         trunk = Trunk(model, passes=MANY)

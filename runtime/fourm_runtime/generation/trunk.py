@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from fourm_runtime.attention import Blocks, attend
 from fourm_runtime.batch import MicroBatch
+from fourm_runtime.products import is_onednn
 from fourm_runtime.tables import module_name
 from fourm_runtime.transformer import (
     AnyToAnyTransformer,
@@ -42,8 +43,6 @@ ROOM = 2**30
 """Bytes of weights that are laid out for oneDNN, at most: they are copies."""
 MANY = 4
 """Passes from which this is worth its time."""
-
-_HAS_ONEDNN = torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 class Trunk:
@@ -174,7 +173,7 @@ class Trunk:
     def feed_forward(self, layer: Mlp, x_TD: torch.Tensor, onto_TD: torch.Tensor) -> torch.Tensor:
         """As `Mlp`, added to the residual."""
         fc1, fc3 = layer.fc1, layer.fc3
-        if _is_few(x_TD, fc1.weight) or not _is_onednn(x_TD, fc1.weight):
+        if _is_few(x_TD, fc1.weight) or not is_onednn(x_TD, fc1.weight):
             hidden = layer.activation(self.linear(fc1, x_TD))
             if fc3 is not None:
                 hidden = hidden * self.linear(fc3, x_TD)
@@ -207,7 +206,7 @@ class Trunk:
             if bias is not None:
                 out = out + bias
             return out.contiguous() if onto is None else onto + out
-        if not _is_onednn(x_TD, weight):
+        if not is_onednn(x_TD, weight):
             out = functional.linear(x_TD, weight, bias)
             return out if onto is None else onto + out
         fused = torch.ops.mkldnn._linear_pointwise
@@ -248,13 +247,3 @@ def _is_few(x_TD: torch.Tensor, weight: torch.Tensor) -> bool:
     # Not len(): of a tensor it takes microseconds, and this is asked for every layer of every token.
     few = FEW if weight.shape[0] >= weight.shape[1] else FEW_LONG
     return 1 <= x_TD.shape[0] <= few and x_TD.device.type == "cpu" and x_TD.dtype == torch.float32
-
-
-def _is_onednn(x_TD: torch.Tensor, weight: torch.Tensor) -> bool:
-    return (
-        _HAS_ONEDNN
-        and x_TD.device.type == "cpu"
-        and x_TD.dtype == weight.dtype == torch.float32
-        and x_TD.shape[0] > 0
-        and not torch.is_autocast_enabled("cpu")
-    )
