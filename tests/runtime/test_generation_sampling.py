@@ -6,10 +6,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fourm_runtime.generation.likely import likely
 from fourm_runtime.generation.sampling import (
     Sampling,
     draw_uniforms,
-    likely,
     request_generator,
     require_numbers,
     sample_tokens,
@@ -132,3 +132,27 @@ def test_generators_differ_by_seed_request_and_target_and_are_pinned() -> None:
 
     assert len(set(draws.values())) == 4
     assert draws[0, 0, "a.tokens"] == 0.6248964987249661
+
+
+@given(
+    st.integers(1, 4),
+    st.integers(1, 60),
+    st.floats(0.01, 0.999),
+    st.sampled_from([0.05, 1.0, 30.0]),
+    st.data(),
+)
+def test_the_nucleus_is_found_without_sorting_everything(
+    rows: int, ids: int, top_p: float, scale: float, data: st.DataObject
+) -> None:
+    """Flat scores, steep ones, equal ones and forbidden ones: the ids are those that a full sort gives."""
+    seed = data.draw(st.integers(0, 10_000))
+    logits = (_scores(rows, ids, seed) * scale).round(decimals=data.draw(st.sampled_from([0, 1, 6])))
+    if data.draw(st.booleans()):
+        logits[:, :-1].masked_fill_(_scores(rows, ids, seed + 1)[:, :-1] > 1, -torch.inf)
+
+    shares = logits.double().softmax(-1)
+    order = shares.argsort(dim=-1, descending=True, stable=True)
+    above = shares.gather(1, order).cumsum(1) - shares.gather(1, order)
+    doubtful = (above - top_p).abs().min() < 1e-12
+    truth = torch.zeros_like(logits, dtype=torch.bool).scatter_(1, order, above < top_p)
+    assert doubtful or torch.equal(likely(logits, top_p=top_p), truth)

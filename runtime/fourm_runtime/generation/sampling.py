@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fourm_runtime.generation.likely import likely
 from fourm_schema.errors import RequestError
 
 CACHED_SCORES = 2**17
@@ -110,39 +111,6 @@ def require_numbers(confidence_T: NDArray[np.floating], stream: str) -> None:
             "the model's scores are not finite",
             mend="lower `guidance`; if there is none, take an earlier checkpoint: these weights are broken",
         )
-
-
-def likely(logits_TV: torch.Tensor, top_k: int = 0, top_p: float = 1.0) -> torch.Tensor:
-    """Which ids are among the likely ones: (T, V) bool.
-
-    Equal scores are taken in the order of their ids, so exactly `top_k` ids stay. The id that makes the
-    probability reach `top_p` stays, too.
-    """
-    ordered = _ascending(logits_TV)
-    if top_k > 0:
-        ordered = ordered[:, -top_k:].contiguous()
-    size = ordered.shape[1]
-    count = torch.full_like(ordered[:, :1], size, dtype=torch.int64)
-    if top_p < 1:
-        below = ordered.double()
-        reached = (below - below[:, -1:]).exp_().cumsum_(dim=-1).contiguous()
-        # What is above an id must not reach `top_p` yet: so what is up to it is more than the rest.
-        rest = ((1 - top_p) * reached[:, -1:]).contiguous()
-        count = (size - torch.searchsorted(reached, rest, right=True)).clamp(min=1)
-    last = ordered.gather(-1, size - count)
-    kept = logits_TV >= last
-    if (kept.sum(dim=-1, keepdim=True) > count).any():
-        above, equal = logits_TV > last, logits_TV == last
-        kept = above | (equal & (equal.cumsum(dim=-1) <= count - above.sum(dim=-1, keepdim=True)))
-    return kept
-
-
-def _ascending(logits_TV: torch.Tensor) -> torch.Tensor:
-    """The scores of each row, smallest first. Where they come from is not asked, so NumPy's sort will do,
-    which is several times as fast as PyTorch's on a CPU."""
-    if logits_TV.device.type != "cpu" or logits_TV.dtype not in (torch.float32, torch.float64):
-        return logits_TV.sort(dim=-1).values
-    return torch.from_numpy(np.sort(logits_TV.numpy(), axis=-1))
 
 
 def _invert(weights_TV: torch.Tensor, uniforms_T: torch.Tensor) -> torch.Tensor:
