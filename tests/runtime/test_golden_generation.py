@@ -22,11 +22,12 @@ import torch
 from fourm_runtime.batch import Int32
 from fourm_runtime.generation import run
 from fourm_runtime.generation.causal import CausalTask, SequenceDecoding, decode_sequences
+from fourm_runtime.generation.likely import likely
 from fourm_runtime.generation.plan import Pass, TargetPlan, compile_request
 from fourm_runtime.generation.request import Request, Target
 from fourm_runtime.generation.run import Job, run_jobs
 from fourm_runtime.generation.samples import Sample, Tokens, packed, split
-from fourm_runtime.generation.sampling import Sampling, likely, sample_tokens
+from fourm_runtime.generation.sampling import Sampling, sample_tokens
 from fourm_runtime.generation.schedules import token_counts
 from fourm_runtime.generation.stepping import CachedSteps, StepRows
 from fourm_runtime.masking.spans import merge
