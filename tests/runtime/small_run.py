@@ -160,7 +160,11 @@ def own_process(root: Path, *arguments: str) -> "subprocess.Popen[bytes]":
     """Run this module in a process of its own."""
     path = os.pathsep.join([str(root), str(root / "codecs"), str(root / "runtime")])
     command = [sys.executable, "-m", "tests.runtime.small_run", *arguments]
-    return subprocess.Popen(command, cwd=root, env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"})
+    # As many threads as here: sums in other pieces would differ in their last bits.
+    threads = str(torch.get_num_threads())
+    return subprocess.Popen(
+        command, cwd=root, env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": threads}
+    )
 
 
 def _die() -> None:
