@@ -1,5 +1,6 @@
 """Claims about the model as a user meets it: values in, values out."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,12 @@ from fourm_codecs.build import build_codec
 from fourm_codecs.vocabulary import WordVocabulary
 from fourm_runtime.any_to_any import AnyToAny
 from fourm_runtime.assemble import assemble
+from fourm_runtime.batch import MicroBatch
+from fourm_runtime.generation import run
+from fourm_runtime.generation.causal import open_span
 from fourm_runtime.generation.request import Prefix, Target
+from fourm_runtime.generation.samples import Sample, packed
+from fourm_runtime.transformer import AnyToAnyTransformer
 from fourm_schema.architecture import Architecture
 from fourm_schema.errors import CheckpointError, CodecError, RequestError
 from fourm_schema.resolve import resolve
@@ -131,6 +137,26 @@ def test_a_prefix_is_kept_and_the_text_goes_on_behind_it(model: AnyToAny) -> Non
     assert made["caption"].tokens[: len(given)].tolist() == given.tolist()
     assert made["caption"].confidence[: len(given)].tolist() == [1.0] * len(given)
     assert len(made["caption"].tokens) <= 10
+
+
+def test_a_text_that_is_begun_with_nothing_shows_that_it_is_to_be_written(
+    model: AnyToAny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in 4M, whose sampler always shows the sentinel that opens the hidden span."""
+    seen: list[list[int] | None] = []
+
+    def watched(samples: Sequence[Sample], network: AnyToAnyTransformer) -> MicroBatch:
+        seen.extend(
+            sample.shows["caption.tokens"].ids.tolist() if "caption.tokens" in sample.shows else None
+            for sample in samples
+        )
+        return packed(samples, network)
+
+    monkeypatch.setattr(run, "packed", watched)
+    model.generate([{"digit": DIGIT, "caption": Prefix("")}], ["caption"])
+    model.generate([{"digit": DIGIT}], ["caption"])
+
+    assert seen == [[open_span(model.plan.special(model.plan.stream("caption")))], None]
 
 
 def test_a_prefix_that_leaves_no_room_is_refused(model: AnyToAny) -> None:

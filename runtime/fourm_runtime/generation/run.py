@@ -160,8 +160,9 @@ class _Runner:
         special, codec = self._model.plan.special(stream), self._sets.get(stream.name)
         assert codec is not None or stream.kind != "set", "a set is generated under its grammar"
         given = job.prefixes.get(target.stream)
-        if given is not None and len(prefix := prefix_ids(given)):
-            shows = [{**shown, target.stream: prefix_tokens(prefix, special)} for shown in shows]
+        if given is not None:
+            begun = prefix_tokens(prefix_ids(given), special)
+            shows = [{**shown, target.stream: begun} for shown in shows]
         grammar = None if codec is None else codec.automaton
         states = [SequenceDecoding(target, special, generator, given, grammar) for generator in generators]
         return [_Task(index, target, state, tuple(shows)) for state in states]
