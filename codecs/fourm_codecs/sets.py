@@ -36,6 +36,10 @@ from fourm_schema.set_layout import text_vocabulary
 COLUMNS_FROM = 8
 """Values from which on it pays to encode field by field."""
 
+BLOCK_RECORDS, MANY_RECORDS = 4096, 4
+"""Values are encoded in blocks of the first number of records, if each had as many as it may and at most the
+second: a block stays in the processor's cache while it is read field after field."""
+
 
 @attrs.frozen
 class SetCodec:
@@ -146,19 +150,34 @@ class SetCodec:
         """
         if isinstance(values, Mapping | str):
             raise CodecError(self.modality, "encode takes a batch", got="one value", mend="put it in a list")
+        faults: list[Fault] = []
+        block = BLOCK_RECORDS // min(self.entry.max_items, MANY_RECORDS)
+        found = [
+            self._encode_block(values[start : start + block], start, faults, rng)
+            for start in range(0, max(len(values), 1), block)
+        ]
+        raise_faults(self.modality, faults)
+        return TokenBatch.joined(found)
+
+    def _encode_block(
+        self,
+        values: Sequence[object] | Array,
+        first: int,
+        faults: list[Fault],
+        rng: np.random.Generator | None,
+    ) -> TokenBatch:
+        """Some of the values, the number of the first given; field by field if that is possible."""
         if len(values) >= COLUMNS_FROM and not isinstance(values, np.ndarray):
             grammar, forms, order = self.automaton, self._forms, self._order
             found = encode_columns(values, self.entry, grammar, forms, order, rng)
             if found is not None:
                 return found
-        faults: list[Fault] = []
         rows, chunks = [], []
-        for number, value in enumerate(values):
+        for number, value in enumerate(values, first):
             read = self._items(value, f"{self.modality}, value {number}", faults)
             items = [read[k] for k in self._order(read, rng)]
             rows.append([*(identity for item in items for ids in item for identity in ids), self._end])
             chunks.append([*(sum(map(len, item)) for item in items), 1])
-        raise_faults(self.modality, faults)
         return TokenBatch.of(rows, self.vocab_size, chunks)
 
     def decode(self, tokens: TokenBatch) -> list[list[Record]]:
