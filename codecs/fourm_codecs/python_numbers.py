@@ -69,7 +69,7 @@ def _written(objects: list[object], item: np.dtype[np.void]) -> NDArray[np.void]
     """What marshal writes of each object; None where it has another length than if all were such items.
 
     One pass tells the type of every object and reads its number: if all tags stand where they must, the
-    objects were floats and lists, and no subclasses of them. Asking each for its type takes three times as long.
+    objects were floats and lists, no subclasses of them. Asking each for its type takes three times as long.
     """
     try:
         written = marshal.dumps(objects, _VERSION)
