@@ -96,4 +96,4 @@ def test_coco_shapes_come_back_as_masks_that_overlap_them(
     for value, back in zip(values[:20], decoded, strict=True):
         pairs = farthest([{"box": r["box"]} for r in value], [{"box": r["box"]} for r in back])
         assert pairs <= HALF_BIN + ROUNDING
-        assert np.array([record["mask"] for record in back]).shape == (len(value), MASK_SIDE, MASK_SIDE)
+        assert {np.array(record["mask"]).shape for record in back} <= {(MASK_SIDE, MASK_SIDE)}
