@@ -9,7 +9,6 @@ from fourm_schema.errors import DataError
 from fourm_schema.modality import Modality, Set
 from fourm_schema.set_fields import AnyField, VectorField
 
-
 MANY_COLOURS = 4096
 COARSE = 0xF8
 """Median cut slows down with the number of colours: of more than so many, only the upper five bits of each
