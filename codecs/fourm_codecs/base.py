@@ -73,10 +73,11 @@ class TokenBatch:
 
     def _check_chunks(self, chunk_lengths: NDArray[np.int64]) -> None:
         borders = np.concatenate([np.zeros(1, np.int64), np.cumsum(chunk_lengths)])
+        offsets = self.offsets
         if (
             (chunk_lengths <= 0).any()
-            or not np.isin(self.offsets, borders).all()
             or borders[-1] != len(self.ids)
+            or (borders[np.searchsorted(borders, offsets)] != offsets).any()
         ):
             raise CodecError(
                 "tokens",
@@ -114,6 +115,18 @@ class TokenBatch:
         """Lay a table of ids, one row per value, end to end; the ids are ours and in range."""
         count, length = ids_NL.shape
         return cls(ids_NL.reshape(-1).astype(id_dtype(vocab_size)), np.full(count, length, np.int64))
+
+    @classmethod
+    def joined(cls, batches: Sequence[Self]) -> Self:
+        """The values of several batches of one codec, of which there is at least one."""
+        if len(batches) == 1:
+            return batches[0]
+        chunks = [batch.chunk_lengths for batch in batches if batch.chunk_lengths is not None]
+        return cls(
+            np.concatenate([batch.ids for batch in batches]),
+            np.concatenate([batch.lengths for batch in batches]),
+            np.concatenate(chunks) if chunks else None,
+        )
 
     def __len__(self) -> int:
         return len(self.lengths)

@@ -21,12 +21,53 @@ from typing import cast
 import numpy as np
 
 from fourm_codecs.base import Array
+from fourm_codecs.set_faults import raise_faults
 from fourm_codecs.set_values import number_of, numbers_of
-from fourm_schema.errors import CodecError
+from fourm_schema.errors import CodecError, Fault
 from fourm_schema.modality import Direction, Image, Modality, Set
+from fourm_schema.schema import Schema
 from fourm_schema.set_fields import AngleField, AnyField, BoxField, CategoryField, MaskField, PointField
 
 HALF_TURN = {"degree": 180.0, "radian": np.pi}
+
+
+def mirrored_sample(schema: Schema, sample: Mapping[str, object]) -> dict[str, object]:
+    """Mirror a whole sample: everything in it, or nothing, so that its modalities still fit each other.
+
+    Args:
+        schema: the declaration.
+        sample: modality -> value, or None where it has none; left as it is. It may lack modalities, and what
+            else it has is kept.
+
+    Returns:
+        The mirrored sample. What is derived from a picture is mirrored by its own entry, which for numbers is
+        not at all: leave out what depends on left and right, as `moments` does, and compute it anew.
+
+    Raises:
+        CodecError: naming every modality whose value does not fit its entry, or is given as ids, which do not
+            say what those of its mirror image are.
+
+    >>> eyes = {"left": {"type": "point"}, "right": {"type": "point"}}
+    >>> face = {"kind": "set", "max_items": 1, "fields": eyes, "mirror": [["left", "right"]]}
+    >>> schema = Schema.model_validate({"version": 1, "modalities": {"face": face}})
+    >>> mirrored_sample(schema, {"id": "7", "face": [{"left": [0.25, 0.5], "right": [0.5, 0.5]}]})
+    {'id': '7', 'face': [{'left': [0.5, 0.5], 'right': [0.75, 0.5]}]}
+    """
+    found, faults = dict(sample), list[Fault]()
+    for name, entry in schema.modalities.items():
+        value = sample.get(name)
+        if value is None:
+            continue
+        if entry.codec == "ids" and entry.kind in ("image", "set"):
+            mend = "leave it out, or store the ids of mirrored samples too"
+            faults.append(Fault(name, "is given as ids, which cannot be mirrored", mend=mend))
+        else:
+            try:
+                found[name] = mirrored(entry, value, name)
+            except CodecError as error:
+                faults += error.faults
+    raise_faults("sample", faults)
+    return found
 
 
 def mirrored(entry: Modality, value: object, modality: str = "") -> object:

@@ -2,9 +2,11 @@
 
 import bisect
 import math
+from functools import cached_property
 
 import attrs
 import numpy as np
+from numpy.typing import NDArray
 
 from fourm_codecs.levels import FLOAT32_ROUNDING
 from fourm_codecs.values import show
@@ -73,6 +75,11 @@ class Scale:
     def high(self) -> float:
         return self.edges[-1]
 
+    @cached_property
+    def open_borders(self) -> NDArray[np.float64]:
+        """The edges, those at the ends moved so far out that a number at or beyond one is in the last bin."""
+        return np.array([-math.inf, *self.edges[1:-1], math.inf])
+
     def slack(self, end: float, place: int) -> float:
         """How far outside a number may lie because it is a float32, or was computed from some.
 
@@ -84,7 +91,7 @@ class Scale:
             return FLOAT32_ROUNDING * end
         return min(FLOAT32_ROUNDING * max(abs(self.low), abs(self.high)), self.half(place))
 
-    @property
+    @cached_property
     def bounds(self) -> tuple[float, float]:
         """The range with its slack: what lies outside is refused, unless it is to be clipped."""
         return self.low - self.slack(self.low, 0), self.high + self.slack(self.high, len(self.edges) - 2)
@@ -111,6 +118,11 @@ class Scale:
         """The number in the middle of a bin."""
         low, high = self.edges[place], self.edges[place + 1]
         return math.sqrt(low) * math.sqrt(high) if self.log else low + (high - low) / 2
+
+    @cached_property
+    def middles(self) -> NDArray[np.float64]:
+        """(bins,) the middle of each."""
+        return np.array([self.middle(place) for place in range(len(self.edges) - 1)])
 
     def half(self, place: int) -> float:
         """Half the width of a bin; on a log scale, of its logarithms."""

@@ -7,7 +7,7 @@ Shapes: N values, R records of all of them, K tokens of a record at most, P numb
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import chain, repeat
+from itertools import chain
 from operator import itemgetter
 from types import NoneType
 from typing import cast
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from fourm_codecs.base import TokenBatch, id_dtype
 from fourm_codecs.grammar import Automaton, Fixed, Production
+from fourm_codecs.python_numbers import Floats, float_lists, floats_of
 from fourm_codecs.scale import Scale
 from fourm_codecs.set_codes import CodesForm
 from fourm_codecs.set_order import ItemOrder, Items
@@ -26,12 +27,9 @@ from fourm_schema.errors import CodecError
 from fourm_schema.modality import Set
 
 Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 Record = dict[str, object]
 
-_NUMBERS = {int, float, np.float64, np.float32, np.int64, np.int32, np.uint8, np.uint16}
 _LISTS = {list, tuple}
 
 
@@ -50,11 +48,13 @@ def encode_columns(
         entry, grammar, forms, order: of the codec.
         rng: as `SetCodec.encode` takes it.
     """
-    single = entry.max_items == 1
-    rows = [[value] if type(value) is dict else value for value in values] if single else values
-    if not set(map(type, rows)) <= _LISTS:
+    types = set(map(type, values))
+    if dict in types and entry.max_items == 1:
+        values = [[value] if type(value) is dict else value for value in values]
+        types = set(map(type, values))
+    if not types <= _LISTS:
         return None
-    lists = cast("Sequence[list[object]]", rows)
+    lists = cast("Sequence[list[object]]", values)
     counts = np.fromiter(map(len, lists), np.int64, len(lists))
     records = list(chain.from_iterable(lists))
     if set(map(type, records)) - {dict} or (counts > entry.max_items).any():
@@ -108,16 +108,17 @@ def _numbers(
     """The same for records of numbers only, of which most may be missing: what is there is read in one go."""
     places = {production.name: place for place, production in enumerate(productions)}
     names = list(chain.from_iterable(records))
-    fields = np.fromiter(map(places.get, names, repeat(-1)), np.int64, len(names))
-    values = list(chain.from_iterable(map(dict.values, records)))
-    if (fields < 0).any():
+    try:
+        fields = np.fromiter(map(places.__getitem__, names), np.int64, len(names))
+    except KeyError:
         return None
+    values = list(chain.from_iterable(map(dict.values, records)))
     owners = np.repeat(np.arange(len(records)), np.fromiter(map(len, records), np.int64, len(records)))
-    if None in values:
+    numbers = floats_of(values)
+    if numbers is None and None in values:
         given = np.fromiter((value is not None for value in values), np.bool_, len(values))
         fields, owners = fields[given], owners[given]
-        values = [value for value in values if value is not None]
-    numbers = _floats(values)
+        numbers = floats_of([value for value in values if value is not None])
     if numbers is None:
         return None
     table = np.full((len(productions), len(records)), np.nan)
@@ -144,11 +145,9 @@ def _numbers(
 def _field(production: Fixed, form: Form, column: list[object]) -> Ints | None:
     """The ids (R, slots) of a field, -1 behind an absent marker; None if a value needs another look."""
     starts = np.array([slot.range.start for slot in production.slots], np.int64)
-    if NoneType not in set(map(type, column)):
+    if production.absent is None or NoneType not in set(map(type, column)):
         places = _places(form, column)
         return None if places is None else places + starts
-    if production.absent is None:
-        return None
     places = _places(form, [value for value in column if value is not None])
     if places is None:
         return None
@@ -162,10 +161,10 @@ def _places(form: Form, column: list[object]) -> Ints | None:
     """What `form.read` gives of each value, (R, P)."""
     match form:
         case NumberForm():
-            numbers = _floats(column)
+            numbers = floats_of(column)
             return None if numbers is None else _bins(form.scale, numbers[:, None])
         case AngleForm():
-            angles = _floats(column)
+            angles = floats_of(column)
             if angles is None:
                 return None
             share = np.fmod(angles, form.turn) / form.turn
@@ -173,10 +172,10 @@ def _places(form: Form, column: list[object]) -> Ints | None:
         case CategoryForm():
             return _classes(form, column)
         case NumbersForm():
-            numbers = _lists(column, form.count)
+            numbers = float_lists(column, form.count)
             return None if numbers is None else _bins(form.scale, numbers)
         case BoxForm():
-            boxes = _lists(column, 4)
+            boxes = float_lists(column, 4)
             return None if boxes is None else _boxes(form, boxes)
         case CodesForm():
             try:
@@ -187,11 +186,16 @@ def _places(form: Form, column: list[object]) -> Ints | None:
 
 
 def _classes(form: CategoryForm, column: list[object]) -> Ints | None:
-    if not set(map(type, column)) <= ({str, int} if form.counted else {str}):
+    if form.counted:
+        if not set(map(type, column)) <= {str, int}:
+            return None
+        column = list(map(str, column))
+    try:
+        # What is no name is none of the keys.
+        places = map(form.places.__getitem__, cast("list[str]", column))
+        return np.fromiter(places, np.int64, len(column))[:, None]
+    except (KeyError, TypeError):
         return None
-    names = map(str, column) if form.counted else cast("list[str]", column)
-    places = np.fromiter(map(form.places.get, names, repeat(-1)), np.int64, len(column))
-    return None if (places < 0).any() else places[:, None]
 
 
 def _boxes(form: BoxForm, boxes: Floats) -> Ints | None:
@@ -211,55 +215,30 @@ def _bins(scale: Scale, numbers: Floats) -> Ints | None:
         return None
     if not scale.low <= least <= most <= scale.high:
         numbers = np.clip(numbers, scale.low, scale.high)
-    edges, last = np.asarray(scale.edges), len(scale.edges) - 2
+    borders, last = scale.open_borders, len(scale.edges) - 2
     # Bins of equal width are told by a product, up to a rounding that their borders then mend.
     guess = ((numbers - scale.low) * ((last + 1) / (scale.high - scale.low))).astype(np.int64)
     np.minimum(guess, last, out=guess)
-    guess += (edges[1:][guess] <= numbers) & (guess < last)
-    guess -= (edges[guess] > numbers) & (guess > 0)
-    right = (edges[guess] <= numbers) & ((numbers < edges[1:][guess]) | (guess == last))
-    if right.all():
-        return guess
-    return np.clip(np.searchsorted(edges, numbers, side="right") - 1, 0, last)
-
-
-def _floats(column: Sequence[object]) -> Floats | None:
-    """Finite numbers; None if one is none. A truth value is none."""
-    if not set(map(type, column)) <= _NUMBERS:
-        return None
-    try:
-        numbers = np.fromiter(cast("Sequence[float]", column), np.float64, len(column))
-    except OverflowError:
-        return None
-    return numbers if bool(np.isfinite(numbers).all()) else None
-
-
-def _lists(column: list[object], count: int) -> Floats | None:
-    """(R, count) finite numbers of lists; None if one is none."""
-    types = set(map(type, column))
-    if np.ndarray in types:
-        column = [numbers.tolist() if isinstance(numbers, np.ndarray) else numbers for numbers in column]
-        types = set(map(type, column))
-    if not types <= _LISTS:
-        return None
-    lists = cast("list[list[object]]", column)
-    if set(map(len, lists)) - {count}:
-        return None
-    numbers = _floats(list(chain.from_iterable(lists)))
-    return None if numbers is None else numbers.reshape(-1, count)
+    for _ in range(2):
+        below, above = borders[guess] > numbers, borders[guess + 1] <= numbers
+        if not (below | above).any():
+            return guess
+        guess += above
+        guess -= below
+    return np.searchsorted(borders, numbers, side="right") - 1
 
 
 def _laid_out(items: Items, counts: Ints, grammar: Automaton) -> TokenBatch:
     """The items of each value and its end token, end to end."""
     used = items.ids >= 0
     sizes = used.sum(axis=1)
-    # An item's chunk comes after the end tokens of all values before its own.
-    chunks = np.arange(len(sizes)) + items.owners
-    chunk_lengths = np.ones(len(sizes) + len(counts), np.int64)
-    chunk_lengths[chunks] = sizes
-    ids = np.full(int(chunk_lengths.sum()), grammar.special.end, np.int64)
-    item_starts = (np.cumsum(chunk_lengths) - chunk_lengths)[chunks]
-    within = np.cumsum(used, axis=1) - 1
-    ids[(item_starts[:, None] + within)[used]] = items.ids[used]
     lengths = np.bincount(items.owners, weights=sizes, minlength=len(counts)).astype(np.int64) + 1
-    return TokenBatch(ids.astype(id_dtype(grammar.vocab_size)), lengths, chunk_lengths)
+    ends = np.cumsum(lengths) - 1
+    ids = np.full(int(lengths.sum()), grammar.special.end, id_dtype(grammar.vocab_size))
+    within = np.ones(len(ids), np.bool_)
+    within[ends] = False
+    ids[within] = items.ids[used]
+    chunk_lengths = np.ones(len(sizes) + len(counts), np.int64)
+    # An item's chunk comes after the end tokens of all values before its own.
+    chunk_lengths[np.arange(len(sizes)) + items.owners] = sizes
+    return TokenBatch(ids, lengths, chunk_lengths)

@@ -117,11 +117,11 @@ class ItemOrder:
         if self._order == "random":
             return np.lexsort((*self._columns(items.ids, first)[::-1], items.owners))
         keys = self._keys(items.ids, first)
-        placed = _sorted_within(keys, items.owners, counts)
+        placed, undecided = _sorted_within(keys, items.owners, counts)
         # The last key decides first; ids are looked at only where nothing else decides.
-        if placed is not None:
-            return placed
-        return np.lexsort((*self._columns(items.ids, first)[::-1], keys, items.owners))
+        columns = self._columns(items.ids[undecided], first)[::-1]
+        placed[undecided] = undecided[np.lexsort((*columns, keys[undecided], items.owners[undecided]))]
+        return placed
 
     def _ids(self, item: Item) -> Item:
         """What decides between items where the order does not: their ids, learned codes last."""
@@ -139,10 +139,9 @@ class ItemOrder:
         assert isinstance(production, Fixed) and scale is not None, "points and boxes have scales"
         column = first[production.name]
         absent = ids[:, column] == production.absent
-        middles = np.array([scale.middle(place) for place in range(len(scale.edges) - 1)])
         starts = np.array([slot.range.start for slot in production.slots])
         places = np.where(absent[:, None], 0, ids[:, column : column + len(starts)] - starts)
-        x = middles[places].T
+        x = scale.middles[places].T
         with np.errstate(over="ignore"):
             area = self._order == "area"
             keys = -((x[2] - x[0]) * (x[3] - x[1])) if area else x[0] * x[0] + x[1] * x[1]
@@ -171,17 +170,17 @@ class ItemOrder:
 
 def _sorted_within(
     keys: NDArray[np.float64], owners: NDArray[np.int64], counts: NDArray[np.int64]
-) -> NDArray[np.int64] | None:
-    """(R,) each value's items by ascending keys; None if these do not decide, or items are too uneven."""
-    most = int(counts.max(initial=0))
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(R,) each value's items by ascending keys, and those of the values whose keys do not decide."""
+    most, everything = int(counts.max(initial=0)), np.arange(len(keys))
     if most * len(counts) > 8 * len(keys) or np.isnan(keys).any():
-        return None
+        return everything, everything
     starts = np.cumsum(counts) - counts
     table = np.full((len(counts), most), np.nan)
-    table[owners, np.arange(len(keys)) - starts[owners]] = keys
+    table[owners, everything - starts[owners]] = keys
     # Cells without an item hold NaN, which is sorted behind every number.
     ranks = np.argsort(table, axis=1)
     ascending = np.take_along_axis(table, ranks, axis=1)
-    if (ascending[:, 1:] == ascending[:, :-1]).any():
-        return None
-    return (starts[:, None] + ranks)[np.arange(most) < counts[:, None]]
+    tied = (ascending[:, 1:] == ascending[:, :-1]).any(axis=1)
+    placed = (starts[:, None] + ranks)[np.arange(most) < counts[:, None]]
+    return placed, np.flatnonzero(tied[owners])

@@ -20,6 +20,7 @@ from fourm_codecs.base import Array, FieldValue, Parts, Record, StoredCodec, Tok
 from fourm_codecs.grammar import NATIVE, Automaton, Dialect, Fixed, Production
 from fourm_codecs.set_codes import CodesForm, codes_form, parts_of_codecs, stored_codecs
 from fourm_codecs.set_columns import encode_columns
+from fourm_codecs.set_decoding import decode_columns
 from fourm_codecs.set_faults import raise_faults
 from fourm_codecs.set_items import is_record, listed_records
 from fourm_codecs.set_order import Item, ItemOrder
@@ -34,7 +35,11 @@ from fourm_schema.set_fields import is_learned
 from fourm_schema.set_layout import text_vocabulary
 
 COLUMNS_FROM = 8
-"""Values from which on it pays to encode field by field."""
+"""Values from which on it pays to encode, or decode, field by field."""
+
+BLOCK_RECORDS, MANY_RECORDS = 4096, 4
+"""Values are encoded in blocks of the first number of records, if each had as many as it may and at most the
+second: a block stays in the processor's cache while it is read field after field."""
 
 
 @attrs.frozen
@@ -146,19 +151,34 @@ class SetCodec:
         """
         if isinstance(values, Mapping | str):
             raise CodecError(self.modality, "encode takes a batch", got="one value", mend="put it in a list")
+        faults: list[Fault] = []
+        block = BLOCK_RECORDS // min(self.entry.max_items, MANY_RECORDS)
+        found = [
+            self._encode_block(values[start : start + block], start, faults, rng)
+            for start in range(0, max(len(values), 1), block)
+        ]
+        raise_faults(self.modality, faults)
+        return TokenBatch.joined(found)
+
+    def _encode_block(
+        self,
+        values: Sequence[object] | Array,
+        first: int,
+        faults: list[Fault],
+        rng: np.random.Generator | None,
+    ) -> TokenBatch:
+        """Some of the values, the number of the first given; field by field if that is possible."""
         if len(values) >= COLUMNS_FROM and not isinstance(values, np.ndarray):
             grammar, forms, order = self.automaton, self._forms, self._order
             found = encode_columns(values, self.entry, grammar, forms, order, rng)
             if found is not None:
                 return found
-        faults: list[Fault] = []
         rows, chunks = [], []
-        for number, value in enumerate(values):
+        for number, value in enumerate(values, first):
             read = self._items(value, f"{self.modality}, value {number}", faults)
             items = [read[k] for k in self._order(read, rng)]
             rows.append([*(identity for item in items for ids in item for identity in ids), self._end])
             chunks.append([*(sum(map(len, item)) for item in items), 1])
-        raise_faults(self.modality, faults)
         return TokenBatch.of(rows, self.vocab_size, chunks)
 
     def decode(self, tokens: TokenBatch) -> list[list[Record]]:
@@ -167,7 +187,13 @@ class SetCodec:
         Records come in the order that the schema asks for, in whatever order the ids give them; those of
         `order: given` and `order: random` as the ids give them.
         """
-        return [reading.records for reading in self.decode_with_report(tokens)]
+        found = None
+        if len(tokens) >= COLUMNS_FROM:
+            found = decode_columns(tokens, self.automaton, self._forms, self._order)
+        if found is None:
+            return [reading.records for reading in self.decode_with_report(tokens)]
+        rows = zip(found, tokens.rows(), strict=True)
+        return [self._read(row.tolist()).records if whole is None else whole for whole, row in rows]
 
     def decode_with_report(self, tokens: TokenBatch) -> list[Reading]:
         """Turn ids into sets of records, and say where each was read and which ids could not be."""

@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from fourm_codecs.mirror import mirrored
+from fourm_codecs.mirror import mirrored, mirrored_sample
 from fourm_codecs.set_codes import learned_fields, raw_values
 from fourm_codecs.set_values import form_of
 from fourm_schema.errors import CodecError, SchemaError
 from fourm_schema.load import parse_schema
 from fourm_schema.modality import Modality, Set
+from fourm_schema.schema import Schema
 from fourm_schema.strategies import values as values_of
 from tests.codecs.drawn_sets import WORDS, sets
 
@@ -149,6 +150,53 @@ def test_a_box_keeps_its_size_in_every_convention(
 ) -> None:
     """And its first corner comes first."""
     assert mirrored(people(convention=convention), [{"box": box}]) == [{"box": turned}]
+
+
+PLAIN: dict[str, Modality] = {
+    "numbers": entry_of(kind="vector", dim=2, ranges=[0, 1]),
+    "words": entry_of(kind="text", vocabulary="words", max_tokens=9),
+}
+
+
+@given(st.data())
+def test_a_sample_is_mirrored_as_each_of_its_values_is_and_twice_is_not_at_all(data: st.DataObject) -> None:
+    """Whatever it lacks it still lacks, and what is no modality, its id, stays."""
+    image = entry_of(kind="image", patch=1, **data.draw(st.sampled_from(IMAGES)))
+    entries: dict[str, Modality] = {"image": image, "people": people(), **PLAIN}
+    schema = Schema.model_construct(version=1, modalities=entries)
+    drawn = {
+        "image": values_of(image).map(np.asarray),
+        "people": values_of(entries["people"]),
+        "numbers": st.just([0.25, 0.5]),
+        "words": st.just("to the left"),
+    }
+    sample = data.draw(st.fixed_dictionaries({"id": st.just("7")}, optional=drawn))
+    sample |= data.draw(st.dictionaries(st.sampled_from(sorted(drawn)), st.none()))
+    once = mirrored_sample(schema, sample)
+
+    assert list(once) == list(sample) and once["id"] == "7"
+    for name in sample.keys() & entries.keys():
+        lacks = sample[name] is None
+        assert once[name] is None if lacks else alike(once[name], mirrored(entries[name], sample[name]))
+        assert lacks or alike(mirrored_sample(schema, once)[name], sample[name])
+
+
+def test_all_that_cannot_be_mirrored_of_a_sample_is_told_at_once() -> None:
+    """Half a mirrored sample would be a wrong one: nothing comes back."""
+    ids = entry_of(kind="image", size=2, patch=1, codec="ids", vocab_size=4, cell={"type": "direction"})
+    entries = {"tokens": ids, "people": people()}
+    schema = Schema.model_construct(version=1, modalities=entries)
+
+    with pytest.raises(CodecError) as caught:
+        mirrored_sample(schema, {"tokens": [[0, 1], [2, 3]], "people": [{"box": [1]}]})
+
+    assert str(caught.value).splitlines() == [
+        "sample has 2 faults:",
+        "  tokens: is given as ids, which cannot be mirrored; "
+        "leave it out, or store the ids of mirrored samples too",
+        "  people, item 0, field 'box': is a list of 4 numbers; got 1",
+    ]
+    assert mirrored_sample(schema, {"tokens": None, "people": []}) == {"tokens": None, "people": []}
 
 
 def test_what_has_no_left_and_right_stays_as_it_is() -> None:

@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fourm_codecs.set_columns import encode_columns
-from fourm_codecs.sets import COLUMNS_FROM, SetCodec
+from fourm_codecs.sets import BLOCK_RECORDS, COLUMNS_FROM, SetCodec
 from fourm_schema.errors import CodecError
 from fourm_schema.modality import Set
 from fourm_schema.strategies import values as values_of
@@ -120,3 +120,32 @@ def test_arrays_and_tuples_are_as_good_as_lists() -> None:
     rows = {tuple(row.tolist()) for row in codec.encode(forms).rows()}
 
     assert len(rows) == 1
+
+
+def test_one_long_set_does_not_change_how_others_are_written() -> None:
+    """Blocks are encoded on their own: that which holds it item by item, the rest in columns."""
+    codec = codec_of(BOXES.model_copy(update={"out_of_range": "clip"}))
+    other = {**GOOD, "label": "dog"}
+    values = [[GOOD], [other]] * (BLOCK_RECORDS // 2) + [[GOOD, other, other]]
+
+    rows = codec.encode(values).rows()
+
+    assert len(rows) == len(values)
+    assert [row.tolist() for row in rows[-3:]] == [
+        codec.encode([value]).ids.tolist() for value in values[-3:]
+    ]
+    assert rows[0].tolist() == rows[-3].tolist()
+
+
+def test_faults_of_distant_values_are_told_together() -> None:
+    """Each by the number of its value, though they lie in different blocks."""
+    values: list[list[object]] = [[GOOD]] * BLOCK_RECORDS
+    values[1], values[-1] = [{**GOOD, "label": "cow"}], [None]
+
+    with pytest.raises(CodecError) as caught:
+        codec_of(BOXES).encode(values)
+
+    assert [fault.where for fault in caught.value.faults] == [
+        "signs, value 1, item 0, field 'label'",
+        f"signs, value {BLOCK_RECORDS - 1}, item 0",
+    ]

@@ -63,6 +63,25 @@ def test_a_palette_lists_the_colours_that_cover_most_first() -> None:
     assert compute(entry, flat) == [{"color": [255.0, 0.0, 0.0]}, {"color": [0.0, 0.0, 255.0]}]
 
 
+def test_a_colour_of_a_palette_is_the_mean_of_what_it_stands_for() -> None:
+    """Also among thousands of colours: a noisy red half and a noisy blue one have two."""
+    rng = np.random.default_rng(0)
+    noisy = rng.integers(0, 60, (96, 96, 3), dtype=np.uint8)
+    noisy[:, :40, 0] += 190
+    noisy[:, 40:, 2] += 190
+    source = RGB.replace("size: 16", "size: 96")
+    entry = declared(f"kind: set, max_items: 2, {COLOR}", "rgb", "palette")
+    schema = parse_schema(f"version: 1\nmodalities:\n{source}  it: {entry}\n")
+
+    found = computations(schema)["it"](noisy)
+
+    blue, red = (noisy[:, half].reshape(-1, 3).mean(axis=0) for half in (slice(40, None), slice(40)))
+    assert len(np.unique(noisy.reshape(-1, 3), axis=0)) > 4096
+    assert isinstance(found, list) and len(found) == 2
+    for record, colour in zip(found, (blue, red), strict=True):
+        assert record["color"] == pytest.approx(colour.tolist(), abs=1e-9)
+
+
 METADATA = (
     "{kind: set, max_items: 1, fields: {"
     "brightness: {type: number, range: [0, 255], bins: 50, optional: true}, "

@@ -6,8 +6,6 @@ Source: the image statistics of 4M-21 (Bachmann et al. 2024, appendix on metadat
 from collections.abc import Callable
 
 import numpy as np
-from skimage.color import rgb2hsv
-from skimage.measure import shannon_entropy
 
 from fourm_runtime.derive.pictures import Floats, colours_reader, grey
 from fourm_runtime.derive.registry import Compute
@@ -15,28 +13,33 @@ from fourm_schema.errors import DataError
 from fourm_schema.modality import Modality, Set
 
 
-def _brightness(picture_HW3: Floats) -> float:
+def _brightness(picture_HW3: Floats, grey_HW: Floats) -> float:
     """Mean of the grey levels, 0 to 255."""
-    return float(grey(picture_HW3).mean()) * 255
+    return float(grey_HW.mean()) * 255
 
 
-def _contrast(picture_HW3: Floats) -> float:
+def _contrast(picture_HW3: Floats, grey_HW: Floats) -> float:
     """Standard deviation of the grey levels, 0 to 127.5."""
-    return float(grey(picture_HW3).std()) * 255
+    return float(grey_HW.std()) * 255
 
 
-def _saturation(picture_HW3: Floats) -> float:
-    """Mean saturation of the cells in HSV, 0 to 255."""
-    return float(np.asarray(rgb2hsv(picture_HW3))[..., 1].mean()) * 255
+def _saturation(picture_HW3: Floats, grey_HW: Floats) -> float:
+    """Mean saturation of the cells in HSV, 0 to 255: how much of the largest channel the smallest lacks."""
+    red, green, blue = np.moveaxis(picture_HW3, -1, 0)
+    most = np.maximum(np.maximum(red, green), blue)
+    lacking = most - np.minimum(np.minimum(red, green), blue)
+    # Black has none.
+    return float((lacking / np.where(most > 0, most, 1)).mean()) * 255
 
 
-def _entropy(picture_HW3: Floats) -> float:
+def _entropy(picture_HW3: Floats, grey_HW: Floats) -> float:
     """Shannon entropy of the 256 grey levels, in bits."""
-    levels = np.rint(grey(picture_HW3) * 255).astype(np.uint8)
-    return float(shannon_entropy(levels))  # type: ignore[no-untyped-call]  # scikit-image types little
+    counts = np.bincount(np.rint(grey_HW * 255).astype(np.uint8).reshape(-1))
+    shares = counts[counts > 0] / grey_HW.size
+    return float(-(shares * np.log2(shares)).sum())
 
 
-def _colorfulness(picture_HW3: Floats) -> float:
+def _colorfulness(picture_HW3: Floats, grey_HW: Floats) -> float:
     """Hasler and Suesstrunk 2003, equation M3: spread and mean of the opponent colours, levels 0 to 255."""
     red, green, blue = np.moveaxis(picture_HW3 * 255, -1, 0)
     red_green, yellow_blue = red - green, (red + green) / 2 - blue
@@ -44,7 +47,7 @@ def _colorfulness(picture_HW3: Floats) -> float:
     return float(spread + 0.3 * np.hypot(red_green.mean(), yellow_blue.mean()))
 
 
-MEASURES: dict[str, Callable[[Floats], float]] = {
+MEASURES: dict[str, Callable[[Floats, Floats], float]] = {
     "brightness": _brightness,
     "contrast": _contrast,
     "saturation": _saturation,
@@ -75,6 +78,7 @@ def metadata(source: Modality, target: Modality) -> Compute:
 
     def compute(value: object) -> object:
         picture = read(value)
-        return [{name: MEASURES[name](picture) for name in measured}]
+        brightness = grey(picture)
+        return [{name: MEASURES[name](picture, brightness) for name in measured}]
 
     return compute
