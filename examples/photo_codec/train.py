@@ -1,9 +1,9 @@
 """A codec of photos: 16 x 16 pixels become one id, learned from a folder of photos on one core.
 
 Run it from the root of the repository: `python examples/photo_codec/train.py photos/ --to runs/photo_codec`.
-Every fifth photo is held out. The codec is fitted on random crops of the others, and compared on crops of those
-held out with the mean colour of each patch, unrounded: what a codec of averages would keep if its ids cost
-nothing. `side_by_side.jpg` shows originals, mean colours and what came back.
+Every fifth photo is held out. The codec is fitted on random crops of the others, and compared on crops of
+those held out with the mean colour of each patch, unrounded: what a codec of averages would keep if its ids
+cost nothing. `side_by_side.jpg` shows originals, mean colours and what came back.
 """
 
 import argparse

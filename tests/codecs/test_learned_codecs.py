@@ -52,6 +52,9 @@ ENTRIES = SCHEMA.modalities
 RECIPE = FitRecipe(steps=40, batch_size=8, save_every=20, log_every=5, lr=4e-3)
 
 
+CUT = attrs.evolve(RECIPE, steps=12, save_every=5)
+
+
 @cache
 def values_of(name: str, count: int = 100) -> NDArray[np.generic]:
     """Values with few degrees of freedom, so that few ids can keep them."""
@@ -192,20 +195,19 @@ def test_a_loaded_codec_is_the_saved_one(
 
 
 @pytest.mark.parametrize(
-    ("codec", "changed"),
+    ("codec", "recipe"),
     [
-        ("vit-feature-vq", {"ema": 0.9}),
-        ("vit-class-lfq", {"sizes": ((8, 4), (4, 4))}),
-        ("mlp-pq", {}),
-        ("mlp-rvq", {"ema": 0.5}),
+        ("vit-feature-vq", attrs.evolve(CUT, ema=0.9)),
+        ("vit-class-lfq", attrs.evolve(CUT, sizes=((8, 4), (4, 4)))),
+        ("mlp-pq", CUT),
+        ("mlp-rvq", attrs.evolve(CUT, ema=0.5)),
     ],
 )
 def test_a_fit_that_was_cut_off_ends_with_the_same_weights(
-    tmp_path: Path, codec: str, changed: dict[str, object]
+    tmp_path: Path, codec: str, recipe: FitRecipe
 ) -> None:
     """Averages, measured means, tables of codes, the draws for dead ones and those of sizes come back too."""
     name, entry = value_name(codec), asking_for(codec)
-    recipe = attrs.evolve(RECIPE, steps=12, save_every=5, **changed)
     whole = fit(name, entry, values_of(name), tmp_path / "whole", recipe)
 
     def stop(_: str, done: int, __: int) -> None:

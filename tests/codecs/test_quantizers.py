@@ -162,9 +162,9 @@ def test_a_residual_code_is_a_sum_whose_later_rows_write_what_was_left() -> None
     quantizer = trained("mlp-rvq", steps=60).eval()
     latents = latents_of(quantizer, LATENTS // 3, seed=0)
     ids = quantizer(latents).ids
-    layers = [module.embed[0] for module in quantizer.modules() if hasattr(module, "cluster_size")]
+    tables = [rows[0] for name, rows in quantizer.named_buffers() if name.endswith("embed")]
 
-    sums = torch.stack([layer[ids[..., place]] for place, layer in enumerate(layers)]).cumsum(dim=0)
+    sums = torch.stack([rows[ids[..., place]] for place, rows in enumerate(tables)]).cumsum(dim=0)
     left = [float((latents - partial).square().mean()) for partial in sums]
 
     torch.testing.assert_close(quantizer.codes_of(ids), sums[-1])
