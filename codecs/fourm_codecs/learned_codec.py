@@ -192,7 +192,7 @@ class LearnedCodec(Generic[EntryT]):
         (rows, columns), (high, wide) = self.network.fitted, self.entry.patch
         return rows * high, columns * wide
 
-    def resized(self, size: tuple[int, int]) -> Self:
+    def resized(self, size: tuple[int, int], modality: str | None = None) -> Self:
         """The same weights for images of another size, cut into patches of the same size.
 
         Positions are stretched over the extent of the fit. The law stays what was measured at the size of the
@@ -200,6 +200,7 @@ class LearnedCodec(Generic[EntryT]):
 
         Args:
             size: height and width, in cells.
+            modality: the name of the one that has this size, if another.
 
         Raises:
             CodecError: if it is no codec of images, or its patches do not tile the size.
@@ -221,7 +222,10 @@ class LearnedCodec(Generic[EntryT]):
         elif not isinstance(law, MeasuredAt | Unfitted) and size != entry.size:
             law = measured_at(law, entry.size)
         resized = self.checked(self.modality, sized(entry, size, self.name))
-        return attrs.evolve(self, entry=resized, network=other.eval().requires_grad_(False), law=law)
+        name = modality or self.modality
+        return attrs.evolve(
+            self, modality=name, entry=resized, network=other.eval().requires_grad_(False), law=law
+        )
 
     def calibrated(self, quantile: float, error: float) -> Self:
         """The codec with the law that was measured."""
