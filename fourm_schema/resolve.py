@@ -3,25 +3,17 @@
 import math
 from collections.abc import Container
 
-from fourm_schema.codebooks import FSQ_DEFAULT
+from fourm_schema.codebooks import LEARNED_VOCAB_SIZES
 from fourm_schema.digest import schema_hash
 from fourm_schema.errors import PlanError
 from fourm_schema.modality import Dialect, Image, Modality, Set, Text, Vector
 from fourm_schema.plan import Plan, Shown, Stream, Vocabulary
 from fourm_schema.schema import Schema
-from fourm_schema.select import select
+from fourm_schema.select import SEVERAL_IDS, select
 from fourm_schema.set_layout import set_layout, text_vocabulary
 from fourm_schema.special import sentinels_needed, special_ids
 
 PQ_TOKENS = 16
-
-LEARNED_VOCAB_SIZES: dict[str, int] = {
-    # FSQ level products of Mentzer et al. 2023, table 1: (8, 8, 8, 6, 5) and (7, 5, 5, 5, 5).
-    "vit-fsq": FSQ_DEFAULT,
-    "vit-class-fsq": 4_375,
-    "vit-feature-fsq": FSQ_DEFAULT,
-    "mlp-pq": 1_024,
-}
 
 
 def resolve(schema: Schema) -> Plan:
@@ -157,7 +149,7 @@ def _grid(entry: Modality, shown: Shown, codec: str) -> tuple[int, ...] | None:
         # A dense vector is one token of dim numbers; learned codes are as many as 4M gives a global feature.
         if shown == "values":
             return (entry.steps,)
-        learned = codec in ("mlp-pq", "vq-4m", "ids")
+        learned = codec in SEVERAL_IDS
         return (entry.steps * ((entry.tokens or PQ_TOKENS) if learned else entry.dim),)
     return None
 

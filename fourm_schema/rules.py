@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 from pydantic import TypeAdapter, ValidationError
 
-from fourm_schema.codebooks import FSQ_LEVELS, nearest_codebook
+from fourm_schema.codebooks import LEARNED, codebook_fault
 from fourm_schema.errors import Fault, nearest
 from fourm_schema.modality import Modality
-from fourm_schema.select import FSQ_CODECS, PLUGIN, override_faults, select
+from fourm_schema.select import PLUGIN, SEVERAL_IDS, override_faults, select
 from fourm_schema.sequence_rules import position_faults, vector_sequence_faults
 from fourm_schema.set_rules import set_faults
 from fourm_schema.special import FIRST_SENTINEL, sentinels_needed
@@ -170,7 +170,7 @@ def _choice_faults(tree: Tree, path: Path) -> Iterator[Fault]:
     if entry.kind not in ("image", "vector") or illegal or "tokens" not in entry.shown:
         return
     codec, given = select(entry, "tokens").codec, tree.get(*path, "vocab_size")
-    if "tokens" in tree.mapping(*path) and codec not in ("mlp-pq", "vq-4m", "ids"):
+    if "tokens" in tree.mapping(*path) and codec not in SEVERAL_IDS:
         what = f"does nothing: the codec {codec!r} has one token per number"
         yield tree.fault((*path, "tokens"), what, mend="remove it", at_key=True)
     if codec == "ids" and len(entry.shown) > 1:
@@ -182,9 +182,8 @@ def _choice_faults(tree: Tree, path: Path) -> Iterator[Fault]:
     elif codec in ("levels", "bins") and given is not None:
         what = f"does nothing: the codec {codec!r} has as many ids as the values need"
         yield tree.fault((*path, "vocab_size"), what, mend="remove it", at_key=True)
-    elif codec in FSQ_CODECS and is_count(given) and given not in FSQ_LEVELS:
-        what = f"is the size of no codebook of {codec!r}"
-        yield tree.fault((*path, "vocab_size"), what, str(given), nearest_codebook(given))
+    elif codec in LEARNED and is_count(given) and (fault := codebook_fault(codec, given)):
+        yield tree.fault((*path, "vocab_size"), fault[0], str(given), fault[1])
 
 
 @functools.cache

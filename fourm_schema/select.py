@@ -9,6 +9,7 @@ from typing import Literal, cast
 
 import attrs
 
+from fourm_schema.codebooks import LEARNED
 from fourm_schema.errors import nearest
 from fourm_schema.modality import Categorical, Continuous, Direction, Features, Image, Modality, Set, Vector
 from fourm_schema.plan import Shown
@@ -127,6 +128,16 @@ def asked_for_by_name(entry: Modality, shown: Shown) -> bool:
     return False
 
 
+def with_another_quantizer(entry: Modality, shown: Shown) -> bool:
+    """Learned codecs that are chosen for nothing: those of the table with another quantizer."""
+    return False
+
+
+OTHER_QUANTIZERS: dict[str, str] = {
+    "lfq": "each number of a code is rounded to its sign (lookup-free quantization)",
+    "vq": "a code is the nearest of a learned table (vector quantization)",
+}
+
 # One row of the table is one or two lines to read.
 # fmt: off
 TABLE: tuple[Row, ...] = (
@@ -151,6 +162,12 @@ TABLE: tuple[Row, ...] = (
     Row(set_of_records, "grammar", "table", "sincos-1d",
         "records are written under the grammar of their fields, in tokens of their own"),
     Row(text, "wordpiece", "table", "sincos-1d", "words are cut into pieces of the shared vocabulary"),
+    *(Row(with_another_quantizer, f"{network}-{quantizer}", "table", "sincos-2d", because, can=can)
+      for network, can in (("vit", image_of_numbers), ("vit-class", image_of_classes),
+                           ("vit-feature", image_of_features))
+      for quantizer, because in OTHER_QUANTIZERS.items()),
+    Row(with_another_quantizer, "mlp-rvq", "table", "learned-1d", can=vector,
+        because="each id says what those before it left (residual vector quantization)"),
     Row(asked_for_by_name, "tokenizer", "table", "sincos-1d", "words are cut by a tokenizer made elsewhere",
         can=text),
     Row(asked_for_by_name, "vq-4m", "table", "sincos-1d", "a tokenizer released with 4M gives the ids",
@@ -173,9 +190,11 @@ POSITIONS: dict[str, str] = {
 ASKED_ONLY = tuple(row.codec for row in TABLE if row.when is asked_for_by_name)
 """Codecs for what was made elsewhere: taken when asked for, never proposed."""
 
-LEARNED_CODECS = ("vit-fsq", "vit-class-fsq", "vit-feature-fsq", "mlp-pq")
-FSQ_CODECS = ("vit-fsq", "vit-class-fsq", "vit-feature-fsq")
-"""Those of them whose codebook has one of a few sizes."""
+LEARNED_CODECS = tuple(LEARNED)
+"""Codecs that are fitted to values before anything can be encoded."""
+
+SEVERAL_IDS = ("mlp-pq", "mlp-rvq", "vq-4m", "ids")
+"""Codecs that write a vector in as many ids as its `tokens` say."""
 
 
 @attrs.frozen

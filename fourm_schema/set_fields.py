@@ -18,6 +18,8 @@ Range = tuple[Number, Number]
 
 LEARNED_IDS = 1024
 """Ids of the learned codecs of fields; as many as 4M's tokenizers of poses and of masks have."""
+MASK_CODEC, VECTOR_CODEC = "vit-class-fsq", "mlp-pq"
+"""Learned codecs that fields of these types are written with."""
 
 ClassName = Annotated[str, Field(min_length=1)]
 

@@ -4,10 +4,10 @@ import itertools
 from collections.abc import Iterator
 from math import isqrt
 
-from fourm_schema.codebooks import FSQ_LEVELS, nearest_codebook
+from fourm_schema.codebooks import codebook_fault
 from fourm_schema.dialect_rules import dialect_faults
 from fourm_schema.errors import Fault, nearest
-from fourm_schema.set_fields import MaskField
+from fourm_schema.set_fields import MASK_CODEC, VECTOR_CODEC, MaskField
 from fourm_schema.value_rules import (
     class_faults,
     declared_classes,
@@ -87,9 +87,8 @@ def _mask_faults(tree: Tree, path: Path) -> Iterator[Fault]:
         near = min(sides, key=lambda side: abs(side**2 - tokens))
         mend = f"write tokens: {near**2}, each for {size // near} x {size // near} cells"
         yield tree.fault((*path, key), what, str(written[key]), mend)
-    if is_count(ids) and ids not in FSQ_LEVELS:
-        what = "is the size of no codebook of 'vit-class-fsq'"
-        yield tree.fault((*path, "vocab_size"), what, str(ids), nearest_codebook(ids))
+    if is_count(ids) and (fault := codebook_fault(MASK_CODEC, ids)):
+        yield tree.fault((*path, "vocab_size"), fault[0], str(ids), fault[1])
 
 
 def _vector_faults(tree: Tree, path: Path) -> Iterator[Fault]:
@@ -100,6 +99,8 @@ def _vector_faults(tree: Tree, path: Path) -> Iterator[Fault]:
     if "vocab_size" in field and "tokens" not in field:
         what = "does nothing without tokens: each number has a bin"
         yield tree.fault((*path, "vocab_size"), what, mend="remove it, or write tokens", at_key=True)
+    elif is_count(ids := field.get("vocab_size")) and (fault := codebook_fault(VECTOR_CODEC, ids)):
+        yield tree.fault((*path, "vocab_size"), fault[0], str(ids), fault[1])
 
 
 def _text_faults(tree: Tree, path: Path) -> Iterator[Fault]:

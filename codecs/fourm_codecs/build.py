@@ -36,7 +36,10 @@ class _Learned:
     def from_entry(self, modality: str, entry: Modality, parts: Parts) -> StoredCodec:
         from fourm_codecs.learned import LEARNED
 
-        return LEARNED[self.name].from_entry(modality, entry, parts)
+        found = LEARNED[self.name].from_entry(modality, entry, parts)
+        if found.name != self.name:
+            raise CodecError(modality, f"its entry asks for the codec {found.name!r}", got=repr(self.name))
+        return found
 
 
 class _Vq4M:

@@ -1,4 +1,4 @@
-"""`vit-class-fsq`: a class map becomes one learned id per patch.
+"""`vit-class-fsq` and its like: a class map becomes one learned id per patch.
 
 A learned vector stands for the class of each cell; a vision transformer turns patches of these into codes, a
 second one turns codes into a score of each class at each cell, of which the highest is decoded. A binary map
@@ -17,13 +17,12 @@ from fourm_codecs.base import Array, Json
 from fourm_codecs.dense import DenseView
 from fourm_codecs.fit_scores import confusion, mean_iou
 from fourm_codecs.laws import Calibrated
-from fourm_codecs.learned_codec import LearnedCodec, Tally, size_of
+from fourm_codecs.learned_codec import LearnedCodec, Tally
+from fourm_codecs.learned_entry import check_network, quantizer_of, size_of
 from fourm_codecs.levels import LevelsCodec
-from fourm_codecs.quantizers.choice import build_quantizer
+from fourm_codecs.patches import Resampling
 from fourm_codecs.vit import ClassAutoencoder
-from fourm_schema.errors import CodecError
 from fourm_schema.modality import Categorical, Image, Modality
-from fourm_schema.resolve import LEARNED_VOCAB_SIZES
 
 METRIC = "share of wrong cells"
 
@@ -68,20 +67,18 @@ class ClassView:
 class ClassTokenizer(LearnedCodec[Image]):
     """One id per patch of a class map; decoded ones hold classes."""
 
-    name: str = attrs.field(default="vit-class-fsq", init=False)
+    resampling: Resampling = attrs.field(default="nearest", init=False)
 
     @classmethod
     def checked(cls, modality: str, entry: Modality) -> Image:
-        if not isinstance(entry, Image) or not isinstance(entry.cell, Categorical):
-            got = f"{entry.cell.type} cells" if isinstance(entry, Image) else entry.kind
-            raise CodecError(modality, "vit-class-fsq is for images of classes", got=got)
+        can = isinstance(entry, Image) and isinstance(entry.cell, Categorical)
+        check_network(modality, entry, "vit-class", "images of classes", can)
+        assert isinstance(entry, Image), "others were refused"
         return entry
 
     @classmethod
-    def built(cls, modality: str, entry: Image, size: str, quantizer: str | None) -> ClassAutoencoder:
-        scale = size_of(size, modality, cls.codec_name())
-        vocab_size = entry.vocab_size or LEARNED_VOCAB_SIZES[cls.codec_name()]
-        codes = build_quantizer(quantizer or "fsq", vocab_size, modality)
+    def built(cls, modality: str, entry: Image, size: str) -> ClassAutoencoder:
+        scale, codes = size_of(size, modality, entry), quantizer_of(modality, entry)
         cells, classes = entry.patch[0] * entry.patch[1], _classes(entry).class_count
         return ClassAutoencoder(entry.grid, cells, classes, codes, scale, ignored(_classes(entry)))
 

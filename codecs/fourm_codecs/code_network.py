@@ -1,10 +1,10 @@
 """What the networks of learned codecs have in common: encode to codes, decode, a loss, first weights.
 
-Shapes: N values, L tokens of a value, Z numbers of a code.
+Shapes: N values, L codes of a value, T ids of a code, Z numbers of a code.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -13,12 +13,16 @@ from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
 from fourm_codecs.quantizers.interface import Quantized, Quantizer
+from fourm_codecs.quantizers.tables import TRAINING_ONLY
 from fourm_schema.errors import CodecError
 
 FARTHEST = 100.0
 """Deviations from the mean that a network is shown at most."""
 
 LEAST_DEVIATION = 1e-6
+
+Also = Callable[[Tensor, Tensor], Tensor]
+"""Outputs and inputs of a network -> what is added to its loss."""
 
 
 class CodeNetwork(nn.Module):
@@ -27,7 +31,7 @@ class CodeNetwork(nn.Module):
     quantizer: Quantizer
 
     def encode(self, inputs: Tensor) -> Quantized:
-        """Codes, with gradients straight through the quantizer, and their ids (N, L)."""
+        """Codes, with gradients straight through the quantizer, and their ids (N, L, T)."""
         raise AssertionError("a network encodes")
 
     def decode(self, codes_NLZ: Tensor) -> Tensor:
@@ -38,19 +42,25 @@ class CodeNetwork(nn.Module):
         """How far what was decoded is from what was put in; falls as the fit goes on."""
         raise AssertionError("a network has a loss")
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """The loss of a batch: of what comes back, and of the quantizer."""
+    def forward(self, inputs: Tensor, also: Also | None = None) -> Tensor:
+        """The loss of a batch: of what comes back, of the quantizer, and what else is asked for."""
         quantized = self.encode(inputs)
-        return self.compare(self.decode(quantized.codes), inputs) + quantized.loss
+        outputs = self.decode(quantized.codes)
+        loss = self.compare(outputs, inputs) + quantized.loss
+        return loss if also is None else loss + also(outputs, inputs)
 
     def measure(self, values: Iterable[NDArray[np.generic]]) -> None:
         """Take from training values, a batch at a time, what the network has to know; most need nothing."""
 
     @torch.no_grad()
-    def draw(self, generator: torch.Generator) -> None:
+    def draw(self, generator: torch.Generator, codes: int = 0) -> None:
         """First weights: Xavier-uniform matrices (Glorot and Bengio 2010, equation 16), zero biases.
 
         Norms keep their ones.
+
+        Args:
+            generator: what they are drawn from.
+            codes: how many codes a training step has; 0 for a network that is not trained.
         """
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -58,7 +68,12 @@ class CodeNetwork(nn.Module):
                 module.weight.uniform_(-bound, bound, generator=generator)
                 module.bias.zero_()
             elif isinstance(module, Quantizer):
-                module.draw(generator)
+                module.draw(generator, codes)
+
+    def weights(self) -> dict[str, Tensor]:
+        """What a codec's files hold: all that its ids follow from, and nothing of how it was trained."""
+        state: dict[str, Tensor] = self.state_dict()
+        return {name: held for name, held in state.items() if name.split(".")[-1] not in TRAINING_ONLY}
 
 
 class Standard(nn.Module):

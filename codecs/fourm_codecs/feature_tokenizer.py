@@ -1,4 +1,4 @@
-"""`vit-feature-fsq`: a map of feature vectors becomes one learned id per patch, mostly of a single cell.
+"""`vit-feature-fsq` and its like: a map of feature vectors becomes one learned id per patch, mostly a cell.
 
 Channels are brought to mean 0 and deviation 1, measured on the training values and stored with the weights;
 a layer of its own reads and writes each cell.
@@ -16,13 +16,12 @@ from fourm_codecs.base import Array, Json
 from fourm_codecs.dense import DenseView
 from fourm_codecs.fit_scores import cosines
 from fourm_codecs.laws import Calibrated
-from fourm_codecs.learned_codec import LearnedCodec, Tally, size_of
-from fourm_codecs.quantizers.choice import build_quantizer
+from fourm_codecs.learned_codec import LearnedCodec, Tally
+from fourm_codecs.learned_entry import check_network, quantizer_of, size_of
+from fourm_codecs.patches import Resampling
 from fourm_codecs.values import read_stack
 from fourm_codecs.vit import FeatureAutoencoder
-from fourm_schema.errors import CodecError
 from fourm_schema.modality import Features, Image, Modality
-from fourm_schema.resolve import LEARNED_VOCAB_SIZES
 
 METRIC = "mean cosine distance"
 LARGEST = float(np.finfo(np.float32).max)
@@ -32,20 +31,18 @@ LARGEST = float(np.finfo(np.float32).max)
 class FeatureTokenizer(LearnedCodec[Image]):
     """One id per patch of a feature map."""
 
-    name: str = attrs.field(default="vit-feature-fsq", init=False)
+    resampling: Resampling = attrs.field(default="smooth", init=False)
 
     @classmethod
     def checked(cls, modality: str, entry: Modality) -> Image:
-        if not isinstance(entry, Image) or not isinstance(entry.cell, Features):
-            got = f"{entry.cell.type} cells" if isinstance(entry, Image) else entry.kind
-            raise CodecError(modality, "vit-feature-fsq is for images of features", got=got)
+        can = isinstance(entry, Image) and isinstance(entry.cell, Features)
+        check_network(modality, entry, "vit-feature", "images of features", can)
+        assert isinstance(entry, Image), "others were refused"
         return entry
 
     @classmethod
-    def built(cls, modality: str, entry: Image, size: str, quantizer: str | None) -> FeatureAutoencoder:
-        scale = size_of(size, modality, cls.codec_name())
-        vocab_size = entry.vocab_size or LEARNED_VOCAB_SIZES[cls.codec_name()]
-        codes = build_quantizer(quantizer or "fsq", vocab_size, modality)
+    def built(cls, modality: str, entry: Image, size: str) -> FeatureAutoencoder:
+        scale, codes = size_of(size, modality, entry), quantizer_of(modality, entry)
         return FeatureAutoencoder(entry.grid, entry.patch[0] * entry.patch[1], entry.channels, codes, scale)
 
     @classmethod

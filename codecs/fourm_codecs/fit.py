@@ -9,18 +9,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 import attrs
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fourm_codecs.base import Array, Json
-from fourm_codecs.code_network import CodeNetwork
+from fourm_codecs.base import Json
+from fourm_codecs.code_network import Also, CodeNetwork
 from fourm_codecs.files import to_bytes, write_file
 from fourm_codecs.fit_report import FitReport, RoundTrip, picture, round_trip
 from fourm_codecs.fit_state import FitFolder
 from fourm_codecs.fit_values import FitValues, Values
+from fourm_codecs.image_tokenizer import ImageTokenizer
 from fourm_codecs.learned import AnyLearned, learned_class
+from fourm_codecs.patches import at_size, images_of, patches_of
+from fourm_codecs.perceptual import PerceptualLoss
+from fourm_codecs.vit import PatchNetwork
 from fourm_schema.errors import CodecError
-from fourm_schema.modality import Modality
+from fourm_schema.modality import Image, Modality
 
 FIT = "fit"
 PICTURE = "round_trip.png"
@@ -44,7 +49,6 @@ class FitRecipe:
 
     Attributes:
         size: of the networks: `tiny`, `small` or `base`.
-        quantizer: `fsq`, `lfq` or `vq`; None takes `vq` for vectors and `fsq` for images.
         steps: of the optimizer, in all.
         batch_size: values per step.
         lr: highest learning rate of AdamW; warm-up over the first twentieth of the steps, then half a cosine.
@@ -52,18 +56,22 @@ class FitRecipe:
         seed: of the first weights and of the order of the values.
         ema: how much of the moving average of the weights stays at each step, e.g. 0.999; the codec has the
             average. 0 takes the last weights.
+        sizes: heights and widths, in cells, that images are brought to for a step, one drawn for each; none
+            leaves them as they are.
+        perceptual_weight: of the loss that `fit` is given as `perceptual`.
         save_every: steps between saved states.
         log_every: steps between lines of metrics.
     """
 
     size: str = "tiny"
-    quantizer: str | None = None
     steps: int = 2_000
     batch_size: int = 64
     lr: float = 2e-3
     weight_decay: float = 0.01
     seed: int = 0
     ema: float = 0.0
+    sizes: tuple[tuple[int, int], ...] = ()
+    perceptual_weight: float = 1.0
     save_every: int = 500
     log_every: int = 20
 
@@ -77,6 +85,8 @@ class FitRecipe:
             raise CodecError("fit.lr", "must be above 0", got=str(self.lr))
         if not 0 <= self.ema < 1:
             raise CodecError("fit.ema", "must be 0 or more and below 1", got=str(self.ema))
+        if not (self.perceptual_weight >= 0 and math.isfinite(self.perceptual_weight)):
+            raise CodecError("fit.perceptual_weight", "must be 0 or more", got=str(self.perceptual_weight))
 
 
 @attrs.frozen
@@ -95,6 +105,7 @@ def fit(
     recipe: FitRecipe | None = None,
     resume: bool = False,
     progress: Progress | None = None,
+    perceptual: PerceptualLoss | None = None,
 ) -> Fitted:
     """Fit the learned codec of a modality; one in ten values is held out to measure on.
 
@@ -109,21 +120,24 @@ def fit(
         recipe: how to fit; None takes the defaults.
         resume: go on from the state in `out_dir` where there is one; otherwise it is replaced.
         progress: called after each step.
+        perceptual: a loss of pictures that is added, for images of numbers; who resumes gives the same.
 
     Returns:
         The codec (`fourm_codecs.store.save_codec` writes it) and the report.
 
     Raises:
         CodecError: if the entry's codec is not a learned one, a value does not fit it, there are fewer than
-            ten, or the state to resume is of another fit.
+            ten, the recipe asks for what the type does not have, or the state to resume is of another fit.
     """
     asked = recipe or FitRecipe()
     generator = torch.Generator().manual_seed(asked.seed)
-    codec = learned_class(modality, entry).drawn(modality, entry, asked.size, asked.quantizer, generator)
+    codec = learned_class(modality, entry).drawn(modality, entry, asked.size, generator, asked.batch_size)
     network = codec.network
+    check_sizes(codec, asked)
+    also = _pictures(codec, asked, perceptual)
     data = FitValues(modality, values, codec.view)
     held_out = data.held_out()
-    folder = FitFolder(Path(out_dir) / FIT, _identity(codec, asked, held_out))
+    folder = FitFolder(Path(out_dir) / FIT, _identity(codec, asked, held_out, perceptual))
     optimizer = _optimizer(network, asked)
     average = {name: weight.detach().clone() for name, weight in network.named_parameters() if asked.ema}
     done = 0
@@ -138,7 +152,8 @@ def fit(
     network.train()
     for step in range(done, asked.steps):
         rate = learning_rate(asked, step)
-        loss = _step(network, optimizer, next(batches), rate)
+        batch = _at_a_size(codec, asked, step, torch.from_numpy(next(batches)))
+        loss = _step(network, optimizer, batch, rate, also)
         if not math.isfinite(loss):
             raise CodecError(
                 modality, f"the loss of step {step + 1} is not finite", mend="lower the learning rate"
@@ -150,6 +165,8 @@ def fit(
             folder.save(step + 1, network, optimizer, average)
         if progress is not None:
             progress(modality, step + 1, asked.steps)
+    if isinstance(network, PatchNetwork):
+        network.see(network.fitted)
     network.load_state_dict(average, strict=False)
     network.eval().requires_grad_(False)
     report = FitReport(
@@ -160,9 +177,7 @@ def fit(
     )
     codec = codec.calibrated(QUANTILE, report.held_out.error_quantile)
     write_file(folder.path / "report.json", to_bytes(report_record(report)))
-    (folder.path / PICTURE).unlink(missing_ok=True)
-    if shown := picture(codec, held_out):
-        write_file(folder.path / PICTURE, shown)
+    write_file(folder.path / PICTURE, picture(codec, held_out))
     return Fitted(codec, report)
 
 
@@ -186,10 +201,58 @@ def learning_rate(recipe: FitRecipe, step: int) -> float:
     return recipe.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (recipe.steps - warmup)))
 
 
-def _step(network: CodeNetwork, optimizer: torch.optim.AdamW, batch: Array, rate: float) -> float:
+def check_sizes(codec: AnyLearned, recipe: FitRecipe) -> None:
+    """Refuse sizes that a codec's values cannot have.
+
+    Raises:
+        CodecError: if it is no codec of images, or its patches do not tile one of the sizes.
+    """
+    for size in recipe.sizes:
+        entry, got = codec.entry, f"{size[0]}x{size[1]}"
+        if not isinstance(entry, Image):
+            raise CodecError("fit.sizes", f"a {entry.kind} has no size", got, "leave sizes out")
+        if min(size) < 1 or size[0] % entry.patch[0] or size[1] % entry.patch[1]:
+            what = f"patches of {entry.patch[0]}x{entry.patch[1]} cells must tile each size"
+            raise CodecError("fit.sizes", what, got)
+
+
+def _at_a_size(codec: AnyLearned, recipe: FitRecipe, step: int, batch: Tensor) -> Tensor:
+    """A batch of images at the size that is drawn for a step; the network takes that size from now on."""
+    if not recipe.sizes:
+        return batch
+    entry, network = codec.entry, codec.network
+    assert isinstance(entry, Image) and isinstance(network, PatchNetwork), "others have no sizes"
+    assert codec.resampling is not None, "images can be brought to another size"
+    # By the number of the step, so that a resumed fit draws the same.
+    place = int(np.random.default_rng([recipe.seed, step]).integers(len(recipe.sizes)))
+    height, width = recipe.sizes[place]
+    images = at_size(images_of(batch, entry.grid, entry.patch), (height, width), codec.resampling)
+    network.see((height // entry.patch[0], width // entry.patch[1]))
+    return patches_of(images, entry.patch)
+
+
+def _pictures(codec: AnyLearned, recipe: FitRecipe, loss: PerceptualLoss | None) -> Also | None:
+    """The perceptual loss over patches, at its weight."""
+    if loss is None:
+        return None
+    if not isinstance(codec, ImageTokenizer):
+        raise CodecError(codec.modality, "a perceptual loss is for images of numbers", got=codec.name)
+    network, patch = codec.network, codec.entry.patch
+    assert isinstance(network, PatchNetwork), "images have patches"
+
+    def also(outputs: Tensor, inputs: Tensor) -> Tensor:
+        back, given = (images_of(side, network.grid, patch) for side in (outputs, inputs))
+        return recipe.perceptual_weight * loss(back, given)
+
+    return also
+
+
+def _step(
+    network: CodeNetwork, optimizer: torch.optim.AdamW, batch: Tensor, rate: float, also: Also | None
+) -> float:
     for group in optimizer.param_groups:
         group["lr"] = rate
-    loss = network(torch.from_numpy(batch))
+    loss = network(batch, also)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     nn.utils.clip_grad_norm_(network.parameters(), CLIP_NORM)
@@ -213,8 +276,11 @@ def _optimizer(network: CodeNetwork, recipe: FitRecipe) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=recipe.lr, betas=BETAS, fused=True)
 
 
-def _identity(codec: AnyLearned, recipe: FitRecipe, held_out: list[object]) -> dict[str, Json]:
+def _identity(
+    codec: AnyLearned, recipe: FitRecipe, held_out: list[object], perceptual: PerceptualLoss | None
+) -> dict[str, Json]:
     asked: dict[str, Json] = attrs.asdict(recipe, filter=lambda field, _: field.name not in LOOKS)
+    asked["perceptual"] = None if perceptual is None else getattr(perceptual, "__qualname__", "unnamed")
     declared: dict[str, Json] = codec.entry.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     digest = hashlib.sha256()
     for value in held_out:

@@ -1,4 +1,4 @@
-"""What a fitted codec keeps of values it was not fitted on, in numbers and, of images, as a picture.
+"""What a fitted codec keeps of values it was not fitted on, in numbers and as a picture.
 
 Shapes: N values, H rows, W columns.
 """
@@ -57,6 +57,17 @@ class RoundTrip:
     def codebook_use(self) -> float:
         """Share of the ids that occurred."""
         return self.used_ids / self.ids
+
+    def health(self) -> str:
+        """How much of the codebook is in use, in words.
+
+        >>> RoundTrip(1, "error", 0.25, 0.25, 0.95, {}, 1024, 24, 12.5).health()
+        '24 of 1,024 ids used, 1,000 dead; perplexity 12.5'
+        """
+        return (
+            f"{self.used_ids:,} of {self.ids:,} ids used, {self.dead_ids:,} dead; "
+            f"perplexity {self.perplexity:,.1f}"
+        )
 
     def describe(self) -> str:
         """The metric and the scores in words.
@@ -121,14 +132,11 @@ def round_trip(codec: AnyLearned, values: Sequence[object], quantile: float) -> 
     )
 
 
-def picture(codec: AnyLearned, values: Sequence[object]) -> bytes | None:
-    """A PNG with the first values in the upper row and what came back of each below it; None if they are no
-    images."""
+def picture(codec: AnyLearned, values: Sequence[object]) -> bytes:
+    """A PNG with the first values in the upper row and what came back of each below it."""
     shown = values[:SHOWN]
     # Coloured together: what colours follow from (a feature's components) must be the same for both rows.
     coloured = list(codec.coloured([*shown, *codec.decode(codec.encode(shown))]))
-    if not coloured:
-        return None
     rows = [coloured[: len(shown)], coloured[len(shown) :]]
     strips = [np.concatenate([_framed(image) for image in row], axis=1) for row in rows]
     file = io.BytesIO()

@@ -1,4 +1,4 @@
-"""`vit-fsq`: an image of numbers or directions becomes one learned id per patch.
+"""`vit-fsq` and its like: an image of numbers or directions becomes one learned id per patch.
 
 A vision transformer turns patches into codes, a quantizer rounds these to ids, a second transformer turns
 them back. Values come and go in the schema's units.
@@ -18,12 +18,11 @@ from fourm_codecs.base import Array, Json
 from fourm_codecs.dense import DenseView
 from fourm_codecs.fit_scores import angles, structural_similarity
 from fourm_codecs.laws import Calibrated
-from fourm_codecs.learned_codec import LearnedCodec, Tally, size_of
-from fourm_codecs.quantizers.choice import build_quantizer
+from fourm_codecs.learned_codec import LearnedCodec, Tally
+from fourm_codecs.learned_entry import check_network, quantizer_of, size_of
+from fourm_codecs.patches import Resampling
 from fourm_codecs.values import read_stack
 from fourm_codecs.vit import Autoencoder
-from fourm_schema.codebooks import FSQ_DEFAULT
-from fourm_schema.errors import CodecError
 from fourm_schema.modality import Continuous, Direction, Image, Modality
 
 METRIC = "root mean square error"
@@ -36,15 +35,19 @@ class ImageTokenizer(LearnedCodec[Image]):
     """One id per patch of an image of numbers or directions; decoded ones are in range, on the levels, of
     length one."""
 
-    name: str = attrs.field(default="vit-fsq", init=False)
+    resampling: Resampling = attrs.field(init=False)
+
+    @resampling.default
+    def _directions_stay_of_length_one(self) -> Resampling:
+        return "unit" if isinstance(self.entry.cell, Direction) else "smooth"
 
     @classmethod
     def checked(cls, modality: str, entry: Modality) -> Image:
         return image_of_numbers(modality, entry)
 
     @classmethod
-    def built(cls, modality: str, entry: Image, size: str, quantizer: str | None) -> Autoencoder:
-        return build_network(modality, entry, size, quantizer=quantizer)
+    def built(cls, modality: str, entry: Image, size: str) -> Autoencoder:
+        return build_network(modality, entry, size)
 
     @classmethod
     def law_of(cls, entry: Image, quantile: float, error: float) -> Calibrated:
@@ -108,33 +111,28 @@ class ImageTokenizer(LearnedCodec[Image]):
 
 
 def image_of_numbers(modality: str, entry: Modality) -> Image:
-    """The entry, if `vit-fsq` can serve it.
+    """The entry, if a codec `vit-...` can serve it.
 
     Raises:
         CodecError: if it is no image of numbers or directions.
     """
-    if not isinstance(entry, Image) or not isinstance(entry.cell, Continuous | Direction):
-        got = f"{entry.cell.type} cells" if isinstance(entry, Image) else entry.kind
-        raise CodecError(modality, "vit-fsq is for images of numbers or directions", got=got)
+    can = isinstance(entry, Image) and isinstance(entry.cell, Continuous | Direction)
+    check_network(modality, entry, "vit", "images of numbers or directions", can)
+    assert isinstance(entry, Image), "others were refused"
     return entry
 
 
 def build_network(
-    modality: str,
-    entry: Image,
-    size: str,
-    generator: torch.Generator | None = None,
-    quantizer: str | None = None,
+    modality: str, entry: Image, size: str, generator: torch.Generator | None = None
 ) -> Autoencoder:
     """The autoencoder of an entry, its first weights drawn, or unset without a generator.
 
     Raises:
-        CodecError: if there is no such size or quantizer, or no such codebook of it.
+        CodecError: if there is no such size, or no such codebook.
     """
-    scale = size_of(size, modality, "vit-fsq")
+    scale = size_of(size, modality, entry)
     patch_dim = entry.patch[0] * entry.patch[1] * entry.channels
-    codes = build_quantizer(quantizer or "fsq", entry.vocab_size or FSQ_DEFAULT, modality)
-    network = Autoencoder(entry.grid, patch_dim, codes, scale)
+    network = Autoencoder(entry.grid, patch_dim, quantizer_of(modality, entry), scale)
     if generator is not None:
         network.draw(generator)
     return network

@@ -1,9 +1,9 @@
-"""A residual network around a quantizer: a vector -> codes, one per token -> the vector.
+"""A residual network around a quantizer: a vector -> one code, written in several ids -> the vector.
 
 Source: the global features of 4M-21 (Bachmann et al. 2024, https://arxiv.org/abs/2406.09406, appendix) are
-written in codes of a network without attention, each code from a codebook of its own.
+written in codes of a network without attention, each id from a codebook of its own.
 
-Shapes: N vectors, C numbers of a vector, L tokens, Z numbers of a code, D width.
+Shapes: N vectors, C numbers of a vector, Z numbers of a code, D width.
 """
 
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fourm_codecs.code_network import CodeNetwork, Standard, linear, split
+from fourm_codecs.code_network import CodeNetwork, Standard, linear
 from fourm_codecs.quantizers.interface import Quantized, Quantizer
 from fourm_codecs.vit import MLP_RATIO, NORM_EPS, Size
 
@@ -36,15 +36,13 @@ class VectorAutoencoder(CodeNetwork):
 
     Args:
         dim: C.
-        tokens: L.
-        quantizer: of the codes.
+        quantizer: of the code; gives it as many ids as a vector has.
         size: of the two networks.
     """
 
-    def __init__(self, dim: int, tokens: int, quantizer: Quantizer, size: Size) -> None:
+    def __init__(self, dim: int, quantizer: Quantizer, size: Size) -> None:
         super().__init__()
-        self.quantizer, self.tokens = quantizer, tokens
-        width = tokens * quantizer.width
+        self.quantizer, width = quantizer, quantizer.width
         self.from_vector, self.to_code = linear(dim, size.dim), linear(size.dim, width)
         self.from_code, self.to_vector = linear(width, size.dim), linear(size.dim, dim)
         self.encoder = nn.Sequential(
@@ -60,11 +58,11 @@ class VectorAutoencoder(CodeNetwork):
 
     def encode(self, inputs: Tensor) -> Quantized:
         latents: Tensor = self.to_code(self.encoder(self.from_vector(self.scale(inputs[:, 0]))))
-        quantized: Quantized = self.quantizer(split(latents, self.quantizer.width))
+        quantized: Quantized = self.quantizer(latents[:, None])
         return quantized
 
     def decode(self, codes_NLZ: Tensor) -> Tensor:
-        numbers_NC: Tensor = self.to_vector(self.decoder(self.from_code(codes_NLZ.flatten(1))))
+        numbers_NC: Tensor = self.to_vector(self.decoder(self.from_code(codes_NLZ[:, 0])))
         return self.scale.undo(numbers_NC)[:, None]
 
     def compare(self, outputs: Tensor, inputs: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from fourm_codecs.set_values import numbers_inside
 from fourm_codecs.values import show
 from fourm_schema.errors import CodecError
 from fourm_schema.modality import Image, Modality, Set, Vector
-from fourm_schema.set_fields import AnyField, MaskField, VectorField, is_learned
+from fourm_schema.set_fields import MASK_CODEC, VECTOR_CODEC, AnyField, MaskField, VectorField, is_learned
 
 PREFIX = "fields."
 """What the tensors of a field's codec are called, before the field's name and their own."""
@@ -44,11 +44,11 @@ def entry_of_field(field: MaskField | VectorField) -> Modality:
         patch = field.size // isqrt(field.tokens)
         return Image.model_validate(
             {"kind": "image", "size": field.size, "patch": patch, "vocab_size": field.vocab_size}
-            | {"cell": {"type": "categorical", "classes": 2}, "codec": "vit-class-fsq"}
+            | {"cell": {"type": "categorical", "classes": 2}, "codec": MASK_CODEC}
         )
     return Vector.model_validate(
         {"kind": "vector", "dim": field.dim, "ranges": (field.range,), "tokens": field.tokens}
-        | {"vocab_size": field.vocab_size, "codec": "mlp-pq"}
+        | {"vocab_size": field.vocab_size, "codec": VECTOR_CODEC}
     )
 
 
@@ -223,9 +223,7 @@ def parts_of_codecs(codecs: Mapping[str, StoredCodec]) -> Parts:
     return Parts(tensors=tensors, settings={"fields": settings} if settings else {})
 
 
-def untrained_codecs(
-    modality: str, entry: Set, size: str = "tiny", seed: int = 0, quantizer: str | None = None
-) -> dict[str, StoredCodec]:
+def untrained_codecs(modality: str, entry: Set, size: str = "tiny", seed: int = 0) -> dict[str, StoredCodec]:
     """Codecs of a set's learned fields that nobody has fitted, their weights drawn.
 
     Args:
@@ -233,13 +231,12 @@ def untrained_codecs(
         entry: the declared set.
         size: of the networks.
         seed: of the weights; each field draws its own.
-        quantizer: as `fourm_codecs.learned.untrained` takes it.
     """
     # Torch takes seconds, which sets without such fields should not cost.
     from fourm_codecs.learned import untrained
 
     return {
-        name: untrained(f"{modality}.{name}", entry_of_field(field), size, seed + place, quantizer)
+        name: untrained(f"{modality}.{name}", entry_of_field(field), size, seed + place)
         for place, (name, field) in enumerate(learned_fields(entry).items())
     }
 

@@ -42,20 +42,33 @@ SIZES: dict[str, Size] = {
 }
 
 
-def sincos_2d(grid: tuple[int, int], dim: int) -> Tensor:
+def sincos_2d(grid: tuple[int, int], dim: int, fitted: tuple[int, int] | None = None) -> Tensor:
     """Fixed positions (L, D): sine and cosine of the row in one half, of the column in the other.
 
     Wavelengths run from 2 pi to 10,000 * 2 pi (Vaswani et al. 2017, section 3.5, per axis).
+
+    Args:
+        grid: rows and columns of patches.
+        dim: D.
+        fitted: the grid that the weights were fitted on, where it is another. Its extent is stretched over
+            this one, so that no patch lies outside of what was seen.
 
     >>> sincos_2d((2, 3), 8).shape
     torch.Size([6, 8])
     """
     quarter = dim // 4
     rate = 10_000.0 ** (-torch.arange(quarter, dtype=torch.float64) / quarter)
-    row, column = torch.meshgrid(*(torch.arange(side, dtype=torch.float64) for side in grid), indexing="ij")
+    axes = [_places(side, seen) for side, seen in zip(grid, fitted or grid, strict=True)]
+    row, column = torch.meshgrid(*axes, indexing="ij")
     angles = [axis.reshape(-1, 1) * rate for axis in (row, column)]
     parts = [wave(angle) for angle in angles for wave in (torch.sin, torch.cos)]
     return torch.cat(parts, dim=1).to(torch.float32)
+
+
+def _places(side: int, seen: int) -> Tensor:
+    """The centres of `side` patches, laid over the extent of `seen` ones that stand at 0, 1, 2..."""
+    places = torch.arange(side, dtype=torch.float64)
+    return places if side == seen else (places + 0.5) * (seen / side) - 0.5
 
 
 class Block(nn.Module):
@@ -83,7 +96,7 @@ class PatchNetwork(CodeNetwork):
     """Patches -> one id each -> patches, by two vision transformers.
 
     Args:
-        grid: (rows, columns) of patches.
+        grid: (rows, columns) of patches that it is fitted on.
         patch_dim: C.
         quantizer: of the codes.
         size: of the two transformers.
@@ -93,7 +106,7 @@ class PatchNetwork(CodeNetwork):
 
     def __init__(self, grid: tuple[int, int], patch_dim: int, quantizer: Quantizer, size: Size) -> None:
         super().__init__()
-        self.quantizer = quantizer
+        self.quantizer, self.fitted, self.grid = quantizer, grid, grid
         self.register_buffer("positions", sincos_2d(grid, size.dim), persistent=False)
         self.from_patch, self.to_code = linear(patch_dim, size.dim), linear(size.dim, quantizer.width)
         self.from_code, self.to_patch = linear(quantizer.width, size.dim), linear(size.dim, patch_dim)
@@ -113,6 +126,11 @@ class PatchNetwork(CodeNetwork):
     def decode(self, codes_NLZ: Tensor) -> Tensor:
         patches_NLC: Tensor = self.to_patch(self.decoder(self.from_code(codes_NLZ) + self.positions))
         return self.out_of(patches_NLC)
+
+    def see(self, grid: tuple[int, int]) -> None:
+        """Take images of so many rows and columns of patches from now on."""
+        self.grid = grid
+        self.positions = sincos_2d(grid, self.positions.shape[1], self.fitted)
 
     def into(self, inputs: Tensor) -> Tensor:
         """Patches (N, L, C) of the values."""

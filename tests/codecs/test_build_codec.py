@@ -91,8 +91,9 @@ def test_an_unknown_codec_lists_the_known_ones() -> None:
     with pytest.raises(
         CodecError,
         match=r"^x: there is no codec 'levles'; did you mean 'levels'\? "
-        r"known: bins, grammar, grammar-4m, grammar-codes, levels, mlp-pq, vit-class-fsq, vit-feature-fsq, "
-        r"vit-fsq, wordpiece$",
+        r"known: bins, grammar, grammar-4m, grammar-codes, levels, mlp-pq, mlp-rvq, vit-class-fsq, "
+        r"vit-class-lfq, vit-class-vq, vit-feature-fsq, vit-feature-lfq, vit-feature-vq, vit-fsq, vit-lfq, "
+        r"vit-vq, wordpiece$",
     ):
         codec_class("levles", "x")
 
@@ -153,7 +154,7 @@ def test_an_installed_package_brings_a_codec_by_its_entry_point(install: Install
     codec = build_codec(declare(sign=SIGN), "sign")
 
     assert (codec.token_shape, codec.vocab_size) == ((2, 2), 9)
-    known = "known: bins, grammar, grammar-4m, grammar-codes, levels, mlp-pq, plugin:coarse"
+    known = "known: bins, grammar, grammar-4m, grammar-codes, levels, mlp-pq, mlp-rvq, plugin:coarse"
     with pytest.raises(CodecError, match=known):
         codec_class("plugin:fine", "sign")
 

@@ -11,16 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fourm_codecs.quantizers.fsq import FiniteScalarQuantizer
-from fourm_schema.codebooks import FSQ_DEFAULT, FSQ_LEVELS, nearest_codebook
+from fourm_schema.codebooks import FSQ_LEVELS, LEARNED_VOCAB_SIZES, nearest_codebook
 from fourm_schema.errors import CodecError
-from fourm_schema.resolve import LEARNED_VOCAB_SIZES
 
 
 @pytest.mark.parametrize("vocab_size", FSQ_LEVELS)
 def test_every_id_survives_decode_then_encode(vocab_size: int) -> None:
     """No id is lost: the codebook is the whole grid, each cell once, its cells in [-1, 1]."""
     quantizer = FiniteScalarQuantizer(FSQ_LEVELS[vocab_size])
-    ids = torch.arange(vocab_size)
+    ids = torch.arange(vocab_size)[:, None]
 
     codes = quantizer.codes_of(ids)
 
@@ -44,7 +43,7 @@ def test_codes_and_ids_of_latents_name_the_same_cells(
 
     codes, ids, _ = quantizer(latents)
 
-    assert ids.dtype == torch.int64 and ids.shape == (2, 3)
+    assert ids.dtype == torch.int64 and ids.shape == (2, 3, 1)
     assert ids.min() >= 0 and ids.max() < quantizer.vocab_size
     torch.testing.assert_close(quantizer.codes_of(ids), codes, rtol=0, atol=1e-6)
     assert torch.equal(quantizer.ids_of(codes), ids)
@@ -56,7 +55,7 @@ def test_latents_reach_every_level_of_a_dimension(levels: int) -> None:
     ids = FiniteScalarQuantizer((levels,))(torch.linspace(-6, 6, 601)[:, None]).ids
 
     assert ids.unique().tolist() == list(range(levels))
-    assert torch.equal(ids, ids.sort().values), "ids grow with the latent"
+    assert torch.equal(ids, ids.sort(dim=0).values), "ids grow with the latent"
 
 
 def test_gradients_pass_the_rounding() -> None:
@@ -93,14 +92,14 @@ def test_ids_and_codes_that_do_not_fit_are_refused() -> None:
     quantizer = FiniteScalarQuantizer((8, 5))
 
     with pytest.raises(CodecError, match=r"^fsq: an id is in \[0, 40\); got ids from 3 to 40$"):
-        quantizer.codes_of(torch.tensor([3, 40]))
+        quantizer.codes_of(torch.tensor([[3], [40]]))
     with pytest.raises(CodecError, match=r"^fsq: a code has 2 numbers; got 3$"):
         quantizer(torch.zeros(1, 3))
 
 
 def test_the_table_of_codebooks_holds_its_own_sizes_and_the_default() -> None:
     assert all(math.prod(levels) == size for size, levels in FSQ_LEVELS.items())
-    assert LEARNED_VOCAB_SIZES["vit-fsq"] == FSQ_DEFAULT in FSQ_LEVELS
+    assert LEARNED_VOCAB_SIZES["vit-fsq"] in FSQ_LEVELS
     assert nearest_codebook(1).startswith("the nearest is 40;")
 
 

@@ -264,12 +264,14 @@ def test_an_untrained_codec_says_how_to_train_it() -> None:
 def test_an_entry_that_it_cannot_serve_is_refused() -> None:
     classes = entry_of(cell={"type": "categorical", "classes": 3})
     with pytest.raises(
-        CodecError, match=r"^x: vit-fsq is for images of numbers or directions; got categorical"
+        CodecError, match=r"^x: codecs vit-\.\.\. are for images of numbers or directions; got image"
     ):
         ImageTokenizer.from_entry("x", classes, Parts())
 
     no_codebook = ENTRY.model_copy(update={"vocab_size": 50})
-    with pytest.raises(CodecError, match=r"^x\.vocab_size: .* 'fsq'; got 50; the nearest is 40; there are"):
+    with pytest.raises(
+        CodecError, match=r"^x\.vocab_size: .* 'vit-fsq'; got 50; the nearest is 40; there are"
+    ):
         build_network("x", no_codebook, "tiny")
 
 

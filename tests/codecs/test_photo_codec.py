@@ -4,7 +4,16 @@ from pathlib import Path
 
 import numpy as np
 
-from examples.photo_codec.train import SIDE, compare, crops_of, mean_colour, psnr, read_photos, train
+from examples.photo_codec.train import (
+    SIDE,
+    compare,
+    crops_of,
+    mean_colour,
+    psnr,
+    read_photos,
+    side_by_side,
+    train,
+)
 from fourm_codecs.fit import FitRecipe
 
 
@@ -21,12 +30,13 @@ def test_coco_crops_are_drawn_by_their_generator_alone(coco: Path) -> None:
 def test_coco_a_fit_on_photos_is_compared_with_their_mean_colours(coco: Path, tmp_path: Path) -> None:
     """A few steps beat one grey for all; the mean colour of each patch takes minutes to beat."""
     photos = read_photos(coco / "images")[:10]
-    recipe = FitRecipe(steps=8, batch_size=8, lr=2e-3, quantizer="vq")
-    fitted, crops = train(photos, tmp_path, recipe, 64, each=4)
+    recipe = FitRecipe(steps=8, batch_size=8, lr=2e-3)
+    fitted, crops = train(photos, tmp_path, recipe, "vit-vq", 64, each=4)
 
     kept, ours, theirs = compare(fitted, crops)
 
     assert theirs == psnr(crops, mean_colour(crops))
     assert 5 < ours < theirs + 5
-    assert kept.ids == 64 and fitted.codec.quantizer == "vq"
+    assert kept.ids == 64 and fitted.codec.name == "vit-vq"
+    assert side_by_side(fitted, crops).size == (10 * SIDE, 3 * SIDE)
     assert np.allclose(mean_colour(crops).mean(axis=(1, 2)), crops.mean(axis=(1, 2)))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torch import Tensor
 
 from fourm_codecs.store import codec_hash, load_codec
 from tests.runtime.command_line import fourm, refused
@@ -47,7 +48,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     fourm("codec", "train", "words", "--data", data, "--to", codecs)
     printed = fourm("codec", "train", "photo", "--data", data, "--to", codecs, *FIT)
     assert "3 values held out: root mean square error" in printed
-    assert "of 40 ids used" in printed
+    assert "of 40 ids used" in printed and "dead; perplexity" in printed
+    assert (codecs / "photo" / "fit" / "round_trip.png").is_file()
     return folder
 
 
@@ -78,8 +80,10 @@ def test_check_shows_the_law_of_the_fit_beside_what_is_measured_now(home: Path) 
     assert all(row["kept"] for row in rows.values())
     assert rows["photo"]["law"].startswith("95% of the values held out at fitting had a root mean square")
     assert rows["photo"]["measured"] == ""
-    assert "of 95% of the values at most" in measured["photo"]["measured"]
-    assert measured["photo"]["measured"].endswith("of 40 ids in 20 values")
+    said = measured["photo"]["measured"]
+    assert "PSNR in dB" in said and "SSIM" in said
+    assert "of 95% of the values root mean square error at most" in said
+    assert "of 40 ids used" in said and "dead; perplexity" in said and said.endswith("in 20 values")
     assert measured["land"]["measured"] == ""
 
 
@@ -92,6 +96,26 @@ def test_training_again_gives_the_same_codec_and_resuming_a_finished_fit_too(
     fourm(*arguments, "--resume")
 
     assert codec_hash(load_codec(tmp_path / "photo")) == codec_hash(load_codec(home / "codecs" / "photo"))
+
+
+def test_sizes_and_a_loss_of_pictures_are_asked_for_by_name(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another fit than the one without them, of the same size."""
+    seen = list[tuple[int, ...]]()
+
+    def loss(back: Tensor, given: Tensor) -> Tensor:
+        seen.append(tuple(back.shape))
+        return (back - given).abs().mean()
+
+    monkeypatch.setattr("fourm_codecs.perceptual.perceptual_loss", {"plain": loss}.__getitem__)
+    arguments = ("codec", "train", "photo", "--data", home / "photos.lance", "--to", tmp_path, *FIT)
+    fourm(*arguments, "--sizes", "4,2x6", "--perceptual", "plain", "--perceptual-weight", 0.5)
+
+    assert set(seen) == {(8, 1, 4, 4), (8, 1, 2, 6)}
+    codec, plain = load_codec(tmp_path / "photo"), load_codec(home / "codecs" / "photo")
+    assert codec.token_shape == (2, 2) and codec_hash(codec) != codec_hash(plain)
+    assert "fit.sizes: is a side, or HEIGHTxWIDTH; got 4x2x1" in refused(*arguments, "--sizes", "4x2x1")
 
 
 @pytest.mark.parametrize(

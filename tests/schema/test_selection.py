@@ -2,11 +2,12 @@
 
 import pytest
 
+from fourm_schema.codebooks import LEARNED_VOCAB_SIZES
 from fourm_schema.errors import PlanError, SchemaError
 from fourm_schema.explain import explain_rows
 from fourm_schema.load import parse_schema
 from fourm_schema.plan import Stream
-from fourm_schema.resolve import LEARNED_VOCAB_SIZES, resolve
+from fourm_schema.resolve import resolve
 from fourm_schema.select import ASKED, EMBEDDINGS, LEARNED_CODECS, POSITIONS, TABLE
 from tests.schema.schema_samples import DIGITS, EVERYTHING, schema_of
 
@@ -68,6 +69,9 @@ def test_each_kind_of_entry_gets_its_row(entry: str, codec: str, embedding: str,
         ("kind: vector, dim: 40, ranges: [0, 1], codec: bins", "codec", "bins"),
         (f"kind: image, size: 32, patch: 1, codec: levels, {CELL % 300}", "codec", "levels"),
         (f"kind: image, size: 8, patch: 1, codec: vit-fsq, {CELL % 3}", "codec", "vit-fsq"),
+        (f"kind: image, size: 8, patch: 2, codec: vit-vq, vocab_size: 99, {CELL % 3}", "codec", "vit-vq"),
+        (f"kind: image, size: 8, patch: 2, codec: vit-lfq, vocab_size: 128, {CELL % 3}", "codec", "vit-lfq"),
+        ("kind: vector, dim: 40, codec: mlp-rvq, tokens: 3", "codec", "mlp-rvq"),
         ('kind: vector, dim: 3, codec: "plugin:mine", vocab_size: 77', "codec", "plugin:mine"),
         (f"kind: image, size: 8, patch: 1, positions: learned-1d, {CELL % 3}", "positions", "learned-1d"),
         ("kind: text, vocabulary: words, max_tokens: 8, embedding: table", "embedding", "table"),
@@ -132,6 +136,33 @@ def test_a_vocabulary_size_that_no_codebook_has_is_refused_with_the_nearest() ->
         "4096; there are 40, 64, 240, 512, 1000, 1024, 2560, 4096, 4375, 8192, 15360, 16384, 64000"
         in str(caught.value)
     )
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (
+            "codec: vit-lfq, vocab_size: 1000",
+            "'vit-lfq'; got 1000; the nearest is 1024; it is a power of two",
+        ),
+        ("codec: vit-lfq, vocab_size: 32768", "'vit-lfq'; got 32768; the nearest is 16384; it is a power"),
+        ("codec: vit-vq, vocab_size: 1", "'vit-vq'; got 1; it is a number from 2 to 65536"),
+        ("codec: vit-vq, vocab_size: 65537", "'vit-vq'; got 65537; it is a number from 2 to 65536"),
+    ],
+)
+def test_each_quantizer_has_the_codebooks_that_it_can_have(entry: str, message: str) -> None:
+    image = "kind: image, size: 8, patch: 4, cell: {type: direction}"
+    with pytest.raises(SchemaError) as caught:
+        schema_of(normals=f"{image}, {entry}")
+
+    assert f"modalities.normals.vocab_size: is the size of no codebook of {message}" in str(caught.value)
+
+
+def test_a_residual_codec_has_as_many_tokens_as_the_entry_says() -> None:
+    asked = only_stream("kind: vector, dim: 40, codec: mlp-rvq, tokens: 3")
+
+    assert (asked.grid, asked.vocab_size) == ((3,), 1024)
+    assert only_stream("kind: vector, dim: 40, codec: mlp-rvq").grid == (16,)
 
 
 @pytest.mark.parametrize(

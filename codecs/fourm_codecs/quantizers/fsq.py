@@ -3,7 +3,7 @@
 Source: Mentzer et al. 2023, https://arxiv.org/abs/2309.15505, equations 1-3, as `vector-quantize-pytorch`
 implements it. What we rely on stands in `tests/codecs/test_fsq.py`.
 
-Shapes: (...) any leading axes, Z code dimensions (one per entry of `levels`).
+Shapes: as in `interface.py`; a code has a number for each entry of `levels`.
 """
 
 import math
@@ -33,16 +33,8 @@ class FiniteScalarQuantizer(Quantizer):
         # Here and not above: the package takes a second to load, which only learned codecs should cost.
         from vector_quantize_pytorch import FSQ
 
-        self.levels = levels
+        self.levels, self.vocab_size, self.width = levels, math.prod(levels), len(levels)
         self._grid = FSQ(levels=list(levels))
-
-    @property
-    def vocab_size(self) -> int:
-        return math.prod(self.levels)
-
-    @property
-    def width(self) -> int:
-        return len(self.levels)
 
     @property
     def codebook(self) -> list[int]:
@@ -51,20 +43,17 @@ class FiniteScalarQuantizer(Quantizer):
     def forward(self, latents: Tensor) -> Quantized:
         """Round latents (..., Z) to the grid; tanh bounds them, so any finite numbers will do."""
         self.check_width(latents)
-        flat = latents.reshape(1, -1, len(self.levels))
-        codes, ids = self._grid(flat)
-        return Quantized(
-            codes.reshape(latents.shape), ids.reshape(latents.shape[:-1]).long(), latents.new_zeros(())
-        )
+        codes, ids = self._grid(latents.reshape(1, -1, self.width))
+        ids = ids.reshape(*latents.shape[:-1], 1).long()
+        return Quantized(codes.reshape(latents.shape), ids, latents.new_zeros(()))
 
     def codes_of(self, ids: Tensor) -> Tensor:
-        """The code (..., Z) that each id stands for."""
         self.check_ids(ids)
         codes: Tensor = self._grid.indices_to_codes(ids.reshape(1, -1))
-        return codes.reshape(*ids.shape, len(self.levels)).float()
+        return codes.reshape(*ids.shape[:-1], self.width).float()
 
     def ids_of(self, codes: Tensor) -> Tensor:
-        """The id (...), int64, of each code that `codes_of` or `forward` gave."""
+        """The ids (..., 1), int64, of codes that `codes_of` or `forward` gave."""
         self.check_width(codes)
         ids: Tensor = self._grid.codes_to_indices(codes)
-        return ids.long()
+        return ids.long()[..., None]

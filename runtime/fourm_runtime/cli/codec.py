@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from fourm_runtime.cli.show import show_json, show_table
+from fourm_schema.errors import CodecError
 
 group = typer.Typer(no_args_is_help=True, help="Train codecs and hold them to their laws.")
 
@@ -33,12 +34,6 @@ def train(
         int,
         typer.Option(metavar="SEED", help="Learned codec: of the first weights and the order of the values."),
     ] = 0,
-    quantizer: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="Learned codec: fsq, lfq or vq; vq for vectors, fsq for images if left out."
-        ),
-    ] = None,
     ema: Annotated[
         float,
         typer.Option(
@@ -46,6 +41,24 @@ def train(
             help="Learned codec: take a moving average of the weights, e.g. 0.999; 0 does not.",
         ),
     ] = 0.0,
+    sizes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIDES",
+            help="Learned codec of images: sides in cells, e.g. 64,96,128; each step is trained at one of "
+            "them. The declared size if left out.",
+        ),
+    ] = None,
+    perceptual: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Learned codec of images of numbers: add this loss, an entry point fourm.perceptual.",
+        ),
+    ] = None,
+    perceptual_weight: Annotated[
+        float, typer.Option(metavar="WEIGHT", help="Learned codec: weight of the loss of --perceptual.")
+    ] = 1.0,
     resume: Annotated[
         bool,
         typer.Option(
@@ -57,7 +70,7 @@ def train(
 
     A vocabulary is learned from every text that is written in it, those of sets too, and goes into one
     codec per modality that has such texts. A learned codec is fitted to nine values in ten and measured on
-    the tenth; what it keeps of those is its law, and stands in NAME/fit, of images with a picture. Of a set,
+    the tenth; what it keeps of those is its law, and stands in NAME/fit with a picture. Of a set,
     each field in learned codes (a mask, a long vector) is fitted so, to its values in all records, and
     NAME/FIELD/fit says what is kept. The same values and seed give the same codec.
 
@@ -66,7 +79,15 @@ def train(
         fourm codec train photo --data photos.lance --to codecs/ --size small --steps 20000
     """
     from fourm_codecs.fit import FitRecipe
-    from fourm_runtime.cli.codec_train import train_learned, train_set, train_vocabulary, trainable, unknown
+    from fourm_codecs.perceptual import perceptual_loss
+    from fourm_runtime.cli.codec_train import (
+        sizes_of,
+        train_learned,
+        train_set,
+        train_vocabulary,
+        trainable,
+        unknown,
+    )
     from fourm_runtime.data.dataset import Dataset
 
     dataset = Dataset.open(data)
@@ -77,10 +98,22 @@ def train(
         print(train_vocabulary(dataset, name, known[name], to))
         return
     recipe = FitRecipe(
-        size=size, quantizer=quantizer, steps=steps, batch_size=batch_size, lr=lr, seed=seed, ema=ema
+        size=size,
+        steps=steps,
+        batch_size=batch_size,
+        lr=lr,
+        seed=seed,
+        ema=ema,
+        sizes=sizes_of(sizes),
+        perceptual_weight=perceptual_weight,
     )
-    is_set = dataset.schema.modalities[name].kind == "set"
-    print((train_set if is_set else train_learned)(dataset, name, to, recipe, resume))
+    loss = None if perceptual is None else perceptual_loss(perceptual)
+    if dataset.schema.modalities[name].kind != "set":
+        print(train_learned(dataset, name, to, recipe, resume, loss))
+    elif loss is None:
+        print(train_set(dataset, name, to, recipe, resume))
+    else:
+        raise CodecError(name, "a perceptual loss is for images of numbers", got="a set")
 
 
 @group.command()

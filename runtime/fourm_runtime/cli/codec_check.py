@@ -58,8 +58,8 @@ def measure(codec: StoredCodec, chunks: Iterable[Sequence[object]], count: int) 
         return ""
     kept = round_trip(codec, values, codec.law.quantile)
     return (
-        f"{kept.metric} {kept.error:.3g}, of {kept.quantile:.0%} of the values at most "
-        f"{kept.error_quantile:.3g}; {kept.used_ids:,} of {kept.ids:,} ids in {kept.values:,} values"
+        f"{kept.describe()}; of {kept.quantile:.0%} of the values {kept.metric} at most "
+        f"{kept.error_quantile:.3g}; {kept.health()}, in {kept.values:,} values"
     )
 
 

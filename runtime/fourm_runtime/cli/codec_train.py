@@ -5,6 +5,7 @@ from pathlib import Path
 from fourm_codecs.base import Parts
 from fourm_codecs.build import build_codec
 from fourm_codecs.fit import FIT, PICTURE, FitRecipe, fit
+from fourm_codecs.perceptual import PerceptualLoss
 from fourm_codecs.set_fit import fit_set
 from fourm_codecs.sets import SetCodec
 from fourm_codecs.store import save_codec
@@ -93,33 +94,61 @@ def train_set(dataset: Dataset, modality: str, to: Path, recipe: FitRecipe, resu
     lines = [f"{folder}: {fit.codec.law.describe()}"]
     for name, found in fit.fields.items():
         kept = found.report.held_out
-        overlap = "" if found.overlap is None else f"; masks overlap by {found.overlap:.1%} (IoU)"
-        lines.append(
-            f"{name}: {found.report.weights:,} weights, loss {found.report.loss:.3g}; "
-            f"{kept.used_ids:,} of {kept.ids:,} ids used{overlap}; {folder / name / FIT}"
-        )
+        overlap = "" if found.overlap is None else f", masks overlap by {found.overlap:.1%} (IoU)"
+        lines += [
+            f"{name}: {found.report.weights:,} weights, {recipe.steps:,} steps, loss {found.report.loss:.3g}",
+            f"{name}: {kept.values} values held out: {kept.describe()}{overlap}; {kept.health()}",
+            f"{name}: originals over what came back: {folder / name / FIT / PICTURE}",
+        ]
     return "\n".join(lines)
 
 
-def train_learned(dataset: Dataset, modality: str, to: Path, recipe: FitRecipe, resume: bool) -> str:
+def train_learned(
+    dataset: Dataset,
+    modality: str,
+    to: Path,
+    recipe: FitRecipe,
+    resume: bool,
+    perceptual: PerceptualLoss | None = None,
+) -> str:
     """Fit a learned codec to a modality's values; say what it keeps of those held out."""
     folder = to / modality
     entry = dataset.schema.modalities[modality]
     with bars() as move:
-        fitted = fit(modality, entry, lambda: dataset.values(modality), folder, recipe, resume, move)
+        fitted = fit(
+            modality, entry, lambda: dataset.values(modality), folder, recipe, resume, move, perceptual
+        )
     save_codec(fitted.codec, folder)
     kept = fitted.report.held_out
-    shown = folder / FIT / PICTURE
     return "\n".join(
         [
             f"{folder}: {fitted.report.weights:,} weights, {recipe.steps:,} steps, "
             f"loss {fitted.report.loss:.3g}",
             f"{kept.values} values held out: {kept.describe()}; {fitted.codec.law.describe()}",
-            f"{kept.used_ids:,} of {kept.ids:,} ids used, {kept.dead_ids:,} dead; "
-            f"perplexity {kept.perplexity:,.1f}",
-            *([f"originals over what came back: {shown}"] if shown.exists() else []),
+            kept.health(),
+            f"originals over what came back: {folder / FIT / PICTURE}",
         ]
     )
+
+
+def sizes_of(text: str | None) -> tuple[tuple[int, int], ...]:
+    """Sizes of images as they are typed: sides, or heights and widths.
+
+    Raises:
+        CodecError: if one is neither.
+
+    >>> sizes_of("64,96x128")
+    ((64, 64), (96, 128))
+    """
+    found = []
+    for size in (text or "").replace(" ", "").split(","):
+        sides = size.split("x")
+        if not size:
+            continue
+        if len(sides) > 2 or not all(side.isascii() and side.isdigit() for side in sides):
+            raise CodecError("fit.sizes", "is a side, or HEIGHTxWIDTH", size, "write 64,96 or 64x96,128x96")
+        found.append((int(sides[0]), int(sides[-1])))
+    return tuple(found)
 
 
 def unknown(dataset: Dataset, name: str, known: dict[str, list[str]]) -> CodecError:
