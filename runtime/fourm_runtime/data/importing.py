@@ -30,6 +30,8 @@ from fourm_schema.load import dump_schema
 from fourm_schema.schema import Schema
 
 _ORDERED = 4096
+_TOLD = 32
+"""Samples between two words of progress."""
 _RECORD = b"fourm.import"
 
 Progress = Callable[[str, int, int], None]
@@ -186,7 +188,7 @@ class _Importer:
         chunk: list[dict[str, Stored | None]] = []
         for position, index in self._rows(at.position):
             chunk += self._sample(index)
-            if self._progress is not None:
+            if self._progress is not None and (position % _TOLD == 0 or position == self.rows):
                 self._progress("samples", position, self.rows)
             if chunk and (len(chunk) >= min(self._chunk, left) or position == self.rows):
                 yield self._checker.batch(chunk, stored, self._views.fields)
