@@ -205,7 +205,8 @@ def test_parts_that_lack_samples_are_named_with_counts(tmp_path: Path) -> None:
         imported(tmp_path / "in", tmp_path / "a.lance")
     assert str(caught.value) == (
         f"{tmp_path / 'in'}: its parts do not hold the same samples, 6 in all; got rgb lacks 1 (s001); "
-        "shape lacks 2 (s002, s004); complete them, or import the samples without these parts (--missing null)"
+        "shape lacks 2 (s002, s004); complete them, or import the samples without these parts "
+        "(--missing null)"
     )
     assert not (tmp_path / "a.lance").exists()
     imported(tmp_path / "in", tmp_path / "a.lance", missing="null")
