@@ -7,6 +7,7 @@ import sys
 import time
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import attrs
 import numpy as np
@@ -38,13 +39,10 @@ SCHEMA = parse_schema(YAML)
 class Generated(Source):
     """Numbers; some rows are damaged, and reading one of them may end the process' patience."""
 
-    kind = "generated"
-
-    def __init__(
-        self, count: int, bad: int = 0, stop_at: int = -1, runs: int = 1, picture: bool = False
-    ) -> None:
+    def __init__(self, count: int, bad: int = 0, stop_at: int = -1, picture: bool = False) -> None:
         super().__init__("numbers", [])
-        self._count, self._bad, self._runs, self._picture = count, bad, runs, picture
+        self.kind = "generated"
+        self._count, self._bad, self._picture = count, bad, picture
         self.stop_at, self.reads = stop_at, 0
 
     def __len__(self) -> int:
@@ -52,7 +50,7 @@ class Generated(Source):
 
     @property
     def chunks(self) -> NDArray[np.int64]:
-        return np.diff(np.linspace(0, self._count, self._runs + 1).astype(np.int64))
+        return np.array([self._count])
 
     def row(self, index: int) -> LocatedRow:
         if self.reads == self.stop_at:
@@ -72,7 +70,7 @@ def numbers(path: Path) -> list[int]:
     ]
 
 
-def run(path: Path, source: Source, **changed: object) -> ImportReport:
+def run(path: Path, source: Source, **changed: Any) -> ImportReport:
     return import_source(path, SCHEMA, source, attrs.evolve(ImportSettings(rows_per_fragment=50), **changed))
 
 

@@ -69,7 +69,7 @@ def test_every_format_stores_the_same_samples(tmp_path: Path, name: str) -> None
     report = imported(path, tmp_path / "a.lance")
 
     assert recognise(path) == name
-    assert (report.samples, report.quarantined, report.notes) == (10, 0, ())
+    assert (report.format, report.samples, report.quarantined, report.notes) == (name, 10, 0, ())
     assert stored(tmp_path / "a.lance") == {str(sample["id"]): flat(sample) for sample in given}
 
 

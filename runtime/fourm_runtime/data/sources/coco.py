@@ -13,7 +13,7 @@ from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import cast
 
 import attrs
 import numpy as np
@@ -72,8 +72,6 @@ class Coco(Source):
         folders: modality -> key of a picture -> file.
         reading: how to read.
     """
-
-    kind: ClassVar[str] = "coco"
 
     def __init__(
         self,

@@ -64,7 +64,9 @@ def open_source(path: Path | str, reading: Reading, format: str | None = None) -
         raise DataError(name, "is no format of samples", mend=nearest(name, list(FORMATS)))
     if not is_pattern(text) and not Path(text).exists():
         raise DataError(text, "there is no such file" if Path(text).suffix else "there is no such folder")
-    return FORMATS[name](text, reading)
+    source = FORMATS[name](text, reading)
+    source.kind = name
+    return source
 
 
 def recognise(path: str) -> str:

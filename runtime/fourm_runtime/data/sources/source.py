@@ -9,7 +9,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 import attrs
 import numpy as np
@@ -55,15 +55,15 @@ class Source(ABC):
         files: what its samples are read from; if one changes, an import does not go on with it.
 
     Attributes:
+        kind: name of the format that it was opened as.
         notes: what a user should know of the whole: what was left out, and why.
     """
-
-    kind: ClassVar[str]
 
     def __init__(self, place: str, files: Iterable[Path]) -> None:
         self.place = place
         self._files = tuple(files)
         self.notes: list[str] = []
+        self.kind = ""
 
     @abstractmethod
     def __len__(self) -> int:
