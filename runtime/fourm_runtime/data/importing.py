@@ -190,11 +190,14 @@ class _Importer:
             chunk += self._sample(index)
             if self._progress is not None and (position % _TOLD == 0 or position == self.rows):
                 self._progress("samples", position, self.rows)
+            if self._quarantine.is_full:
+                chunk = []
             if chunk and (len(chunk) >= min(self._chunk, left) or position == self.rows):
                 yield self._checker.batch(chunk, stored, self._views.fields)
                 stored, left, chunk = stored + len(chunk), left - len(chunk), []
                 if left <= 0:
                     break
+        self._quarantine.close()
         self.at = Progressed(position, stored, self._quarantine.samples, self._quarantine.flush())
 
     def _rows(self, start: int) -> Iterator[tuple[int, int]]:
