@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -245,6 +246,23 @@ def test_an_overwrite_is_one_version_and_the_old_one_stays(tmp_path: Path) -> No
     assert (report.version, report.resumed) == (2, True)
     assert sorted(numbers(tmp_path / "a")) == list(range(120))
     assert Dataset.open(tmp_path / "a", version=1).rows == 30
+
+
+def test_two_imports_at_once_do_not_replace_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second waits for the first, and then finds its dataset."""
+    lock = store.sole_writer
+
+    def other_first(path: Path) -> AbstractContextManager[None]:
+        monkeypatch.setattr(store, "sole_writer", lock)
+        run(path, Generated(60))
+        return lock(path)
+
+    monkeypatch.setattr(store, "sole_writer", other_first)
+    with pytest.raises(DataError, match=r"is a dataset already"):
+        run(tmp_path / "a", Generated(90))
+    assert sorted(numbers(tmp_path / "a")) == list(range(60))
 
 
 def test_a_full_disk_leaves_an_import_that_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
