@@ -283,7 +283,7 @@ def _index(file: JsonArrays) -> tuple[NDArray[np.int64], str, Annotations]:
         file, np.array(owners, np.int64)[order], np.array(spots, np.int64).reshape(-1, 2)[order], named
     )
     if not kind and named:
-        kind = "instances"
+        kind = "keypoints" if any(category.keypoints for category in named.values()) else "instances"
     return np.array(images, np.int64).reshape(-1, 2), kind, found
 
 

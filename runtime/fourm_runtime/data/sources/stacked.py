@@ -1,4 +1,4 @@
-"""Arrays that hold several views of a sample, as 4M's tokenizers write them: (views, tokens). A row per view."""
+"""Arrays that hold several views of a sample, as 4M's tokenizers write them: a row for each view."""
 
 import numpy as np
 
