@@ -329,7 +329,7 @@ def test_memory_does_not_grow_with_the_source(tmp_path: Path) -> None:
 
     tracemalloc.start()
     try:
-        peak(400)
+        peak(100)
         small, large = peak(400), peak(1200)
     finally:
         tracemalloc.stop()
