@@ -71,8 +71,9 @@ def mergeable(dataset: store.LanceDataset, size: int) -> list[list[store.LanceFr
     """
     groups: list[list[store.LanceFragment]] = []
     rows, missing = 0, frozenset[int]()
+    fields = _fields(dataset)
     for fragment in dataset.get_fragments():
-        lacking = _lacking(dataset, fragment)
+        lacking = _lacking(fragment, fields)
         if groups and lacking == missing and rows + fragment.count_rows() <= size:
             groups[-1].append(fragment)
             rows += fragment.count_rows()
@@ -105,7 +106,7 @@ def _merge(place: Location, group: Sequence[store.LanceFragment], size: int) -> 
         if not all(name in there for name in names):
             return
         fragments = [there[name] for name in names]
-        lacking = {_lacking(dataset, fragment) for fragment in fragments}
+        lacking = {_lacking(fragment, _fields(dataset)) for fragment in fragments}
         if len(lacking) > 1:
             return
         made = _rewrite(dataset, fragments, size, where)
@@ -141,9 +142,12 @@ def _rewrite(
     return made
 
 
-def _lacking(dataset: store.LanceDataset, fragment: store.LanceFragment) -> frozenset[int]:
-    """Fields of columns that the fragment has no file of."""
-    fields = (store.leaf_field(dataset, column) for column in dataset.schema.names)
+def _fields(dataset: store.LanceDataset) -> list[int]:
+    return [store.leaf_field(dataset, column) for column in dataset.schema.names]
+
+
+def _lacking(fragment: store.LanceFragment, fields: Sequence[int]) -> frozenset[int]:
+    """Fields that the fragment has no file of."""
     return frozenset(field for field in fields if store.lacks(fragment, field))
 
 
