@@ -255,7 +255,7 @@ def test_commits_that_others_come_before_are_tried_a_bounded_number_of_times(
     """Never for ever, and not at all when waiting cannot help."""
     path = Dataset.create(tmp_path / "a.lance", SCHEMA, samples(5)).path
     waits, calls = list[float](), list[int]()
-    monkeypatch.setattr(store.time, "sleep", waits.append)
+    monkeypatch.setattr("fourm_runtime.data.store.time.sleep", waits.append)
 
     def fail(message: str) -> Callable[[object], None]:
         def change(_: object) -> None:
