@@ -273,6 +273,8 @@ def status(
     print(f"{found.path}: {found.rows:,} samples, version {found.version}")
     if found.pins:
         print("pinned: " + ", ".join(f"{tag} = version {pin}" for tag, pin in found.pins.items()))
+    if found.unfilled:
+        print(f"added and not filled everywhere: {', '.join(found.unfilled)}")
     show_table("", ("modality", "present"), sorted_items(found.present))
     show_table(
         "",
