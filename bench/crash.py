@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections import Counter
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import attrs
@@ -89,7 +90,7 @@ def attack(kills: int, seed: int, folder: Path) -> Toll:
 
 
 def _tell_story(
-    processes: multiprocessing.context.ForkServerContext,
+    processes: ForkServerContext,
     toll: Toll,
     kills: int,
     rng: np.random.Generator,
@@ -117,9 +118,7 @@ def _tell_story(
     toll.rows += sum(len(step.names) for step in steps)
 
 
-def _live(
-    processes: multiprocessing.context.ForkServerContext, path: Path, seed: int, wait: float
-) -> tuple[list[str], bool]:
+def _live(processes: ForkServerContext, path: Path, seed: int, wait: float) -> tuple[list[str], bool]:
     """Start a victim and kill it so many seconds later; what it told, and whether it had ended."""
     ours, theirs = processes.Pipe(duplex=False)
     process = processes.Process(target=victim, args=(str(path), seed, theirs), daemon=True)

@@ -54,7 +54,7 @@ def contents(path):
     dataset = Dataset.open(path)
     table = dataset.arrow.to_table(columns=["id", "big"])
     files = sorted(file.name for file in (path / "data").iterdir())
-    return [table.num_rows, hash(str(table.to_pydict())), files]
+    return [dataset.version, table.num_rows, hash(str(table.to_pydict())), files]
 
 def act(path, verb):
     dataset = Dataset.open(path)

@@ -8,7 +8,7 @@ import pytest
 from lance.optimize import Compaction
 
 from fourm_codecs.build import build_codec
-from fourm_runtime.data import appending, store
+from fourm_runtime.data import store
 from fourm_runtime.data.dataset import Dataset
 from fourm_runtime.data.staging import next_sample
 from fourm_schema.errors import DataError
@@ -73,7 +73,7 @@ def test_rows_that_were_announced_and_never_came_are_appended(
     """Killed between the announcement and the rows; what others appended since must not pass for them."""
     dataset = Dataset.create(tmp_path / "a.lance", SCHEMA, samples(5))
     with monkeypatch.context() as patch:
-        patch.setattr(appending, "write_rows", _die)
+        patch.setattr(store, "commit_rows", _die)
         for name in ("b", "c"):
             with pytest.raises(KeyboardInterrupt):
                 dataset.append(samples(3), once=name)
@@ -272,3 +272,28 @@ def test_commits_that_others_come_before_are_tried_a_bounded_number_of_times(
     with pytest.raises(DataError, match=r"here: cannot be written; the dataset stays at its last version"):
         store.commit(path, "here", fail("Permission denied (os error 13)"))
     assert len(calls) == 1
+
+
+def test_a_stale_column_stays_until_the_first_new_ids_are_there(tmp_path: Path) -> None:
+    """A codec that fails at once, or a full disk, must not cost the ids that were there."""
+    dataset, _ = encoded(tmp_path / "a.lance", 40, rows_per_fragment=20)
+    finer = parse_schema(YAML.replace("bins: 32", "bins: 64"))
+    dataset.add_modality(finer)
+    before, version = whole(dataset), dataset.version
+    codec = build_codec(finer, "shape")
+
+    class Broken:
+        """The codec, but for its work."""
+
+        def encode(self, values: object) -> object:
+            raise RuntimeError("no more power")
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(codec, name)
+
+    with pytest.raises(RuntimeError, match="no more power"):
+        dataset.encode({"shape": Broken()}, replace=True)  # type: ignore[dict-item]  # it has what a codec has, by delegation
+    assert (whole(dataset), Dataset.open(dataset.path).version) == (before, version)
+    dataset.encode({"shape": codec}, replace=True)
+    assert {status.state for status in dataset.status().streams} == {"encoded"}
+    assert dataset.arrow.schema.field("shape__tokens").metadata[b"fourm.vocab_size"] == b"64"

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 from fourm_runtime.data import store
@@ -51,21 +52,23 @@ def append_rows(
 ) -> tuple[store.LanceDataset, int]:
     """Add rows; see `Dataset.append`.
 
-    What is to be added once is announced before: its name, and the number that its first sample will have. If
-    the next append finds that number still free, the rows never came. Announcing and adding are two commits,
-    but none can come between them: the lock of `sole_writer` is held, or its holder was killed.
+    What is to be added once is announced just before: its name, and the number of its first sample. If the
+    next append finds that number still free, the rows never came. Announcing and adding are two commits, but
+    no other append can come between them: the lock of `sole_writer` is held, or its holder was killed.
     """
     with store.sole_writer(place):
         latest = store.open_version(place)
         before = int(latest.count_rows())
         schema = read_schema(latest.schema, str(place))
+        announce = None
         if once is not None:
             first, key = next_sample(latest), f"{_APPENDED}{once}"
             announced = (latest.schema.metadata or {}).get(key.encode())
             if announced is not None and int(announced) < first:
                 return latest, 0
-            latest = store.set_metadata(place, _forgotten(latest, first) | {key: str(first)}, {})
-        dataset = write_rows(place, schema, rows, rows_per_fragment, latest)
+            keys = _forgotten(latest, first) | {key: str(first)}
+            announce = partial(store.set_metadata, place, keys, {})
+        dataset = write_rows(place, schema, rows, rows_per_fragment, latest, announce)
     return dataset, int(dataset.count_rows()) - before
 
 

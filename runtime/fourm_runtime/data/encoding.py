@@ -81,7 +81,7 @@ def status_of(
         return StreamStatus(stream.name, "missing", 0)
     field = dataset.schema.field(stream.column)
     stamp = stamp_of(field)
-    open_ones = {fragment.fragment_id for fragment in unencoded(dataset, stream)}
+    open_ones = set(unencoded(dataset, stream))
     fragments = dataset.get_fragments()
     filled = [fragment.physical_rows for fragment in fragments if fragment.fragment_id not in open_ones]
     why = ""
@@ -95,17 +95,17 @@ def status_of(
     return StreamStatus(stream.name, state, sum(filled), stamp.codec, stamp.codec_hash, why)
 
 
-def unencoded(dataset: store.LanceDataset, stream: Stream) -> list[store.LanceFragment]:
-    """Fragments that have values of the stream's modality, if only absent ones, and no ids of it.
+def unencoded(dataset: store.LanceDataset, stream: Stream, anew: bool = False) -> list[int]:
+    """Numbers of fragments with values of the stream's modality, if only absent ones, and no ids of it.
 
     Where a modality that was added later is not filled yet there is nothing to encode: ids that stood there
-    would be taken for those of the values to come.
+    would be taken for those of the values to come. With `anew`, ids that are there do not count.
     """
     raw, ids = (store.leaf_field(dataset, name) for name in (stream.modality, stream.column))
     return [
-        fragment
+        fragment.fragment_id
         for fragment in dataset.get_fragments()
-        if store.lacks(fragment, ids) and not store.lacks(fragment, raw)
+        if (anew or store.lacks(fragment, ids)) and not store.lacks(fragment, raw)
     ]
 
 

@@ -103,60 +103,72 @@ def encode_stream(
 ) -> None:
     """Give every fragment that lacks them the ids of one stream.
 
+    The column is begun, and a stale one dropped, when the first fragment's ids lie on the disk.
+
     Raises:
         DataError: if the column is stale and not to be replaced, the codec is not one for this stream, or
             a value cannot be encoded; fragments finished before stay encoded.
     """
-    dataset, field = _begin(location, schema, stream, codec, replace)
-    leaf = store.leaf_field(dataset, stream.column)
-    work = FragmentWork(location, schema.modalities[stream.modality], stream, codec, field)
-    rewritten: RewrittenError | None = None
-    for _ in range(_ROUNDS):
-        fragments = [fragment.fragment_id for fragment in unencoded(dataset, stream)]
-        if not fragments:
-            return
-        total, done = dataset.count_rows(), status_of(dataset, schema, stream).encoded_rows
-
-        def moved(rows: int) -> None:
-            nonlocal done
-            done += rows
-            if progress is not None:
-                progress(stream.name, done, total)  # noqa: B023 - called within this round alone
-
-        rewritten = None
-        try:
-            for staged in (engine or LocalEngine()).run(work, fragments, moved):
-                store.commit_column(location, stream.column, leaf, staged)
-        except RewrittenError as error:
-            rewritten = error
-        if rewritten is None:
-            return
-        dataset = store.open_version(location)
-    assert rewritten is not None, "another round follows such an error alone"
-    raise rewritten
-
-
-def _begin(
-    location: Location, schema: Schema, stream: Stream, codec: StoredCodec, replace: bool
-) -> tuple[store.LanceDataset, pa.Field]:
-    """The dataset with the stream's column, stamped with this codec."""
     if codec.vocab_size != stream.vocab_size:
         got = f"{codec.vocab_size} ids of codec {codec.name!r}"
         mend = "build the codec from this dataset's schema"
         where = f"{location} column {stream.column}"
         raise DataError(where, f"{stream.name} has {stream.vocab_size} ids", got=got, mend=mend)
+    stamp = Stamp(hash_of(schema, stream.modality), codec.name, codec_hash(codec), codec.vocab_size)
+    work = FragmentWork(
+        location, schema.modalities[stream.modality], stream, codec, token_field(stream, stamp)
+    )
+    leaf: int | None = None
+    for last in (*[False] * _ROUNDS, True):
+        dataset = store.open_version(location)
+        status = status_of(dataset, schema, stream, codec)
+        if status.state == "stale" and not replace:
+            raise stale_error(location, stream, status)
+        anew = status.state == "stale"
+        fragments = unencoded(dataset, stream, anew)
+        moved = _counter(stream, dataset.count_rows(), 0 if anew else status.encoded_rows, progress)
+        try:
+            for staged in (engine or LocalEngine()).run(work, fragments, moved):
+                try:
+                    leaf = (
+                        _begin(location, schema, stream, codec, work.field, replace) if leaf is None else leaf
+                    )
+                except BaseException:
+                    store.remove_unless_used(location, [staged.file])
+                    raise
+                store.commit_column(location, stream.column, leaf, staged)
+        except RewrittenError:
+            if last:
+                raise
+        else:
+            break
+    if leaf is None:
+        _begin(location, schema, stream, codec, work.field, replace)
+
+
+def _counter(stream: Stream, total: int, done: int, progress: Progress | None) -> Moved:
+    def moved(rows: int) -> None:
+        nonlocal done
+        done += rows
+        if progress is not None:
+            progress(stream.name, done, total)
+
+    return moved
+
+
+def _begin(
+    location: Location, schema: Schema, stream: Stream, codec: StoredCodec, field: pa.Field, replace: bool
+) -> int:
+    """See to it that the stream's column is there, stamped with this codec; its innermost field."""
     dataset = store.open_version(location)
     status = status_of(dataset, schema, stream, codec)
     if status.state == "stale":
         if not replace:
             raise stale_error(location, stream, status)
         dataset = store.drop_column(location, stream.column)
-        status = status_of(dataset, schema, stream)
-    stamp = Stamp(hash_of(schema, stream.modality), codec.name, codec_hash(codec), codec.vocab_size)
-    field = token_field(stream, stamp)
-    if status.state == "missing":
+    if stream.column not in dataset.schema.names:
         dataset = store.add_columns(location, pa.schema([field]))
-        if stamp_of(dataset.schema.field(stream.column)) != stamp:
+        if stamp_of(dataset.schema.field(stream.column)) != stamp_of(field):
             # Another process began the column between our look and our commit.
             raise stale_error(location, stream, status_of(dataset, schema, stream, codec))
-    return dataset, field
+    return store.leaf_field(dataset, stream.column)

@@ -1,6 +1,6 @@
 """Rows into a dataset: checked, written as fragments that nobody sees yet, and committed as one version."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from fourm_runtime.data import store
 from fourm_runtime.data.layout import SAMPLE, raw_bytes, table_schema
@@ -20,8 +20,17 @@ def write_rows(
     rows: Iterable[Row],
     rows_per_fragment: int | None,
     append_to: store.LanceDataset | None,
+    before_commit: Callable[[], object] | None = None,
 ) -> store.LanceDataset:
     """Write rows, appended to a version, or (None) as all that a new version holds.
+
+    Args:
+        path: the dataset.
+        schema: what a row may hold.
+        rows: read once.
+        rows_per_fragment: rows per file; None follows from the schema.
+        append_to: the latest version, whose samples stay.
+        before_commit: called when all is written and nothing is visible yet.
 
     Raises:
         DataError: if rows do not fit the schema, or nothing can be written; then nothing is stored.
@@ -42,6 +51,12 @@ def write_rows(
         raise
     if append_to is not None and not checker.rows:
         return append_to
+    if before_commit is not None:
+        try:
+            before_commit()
+        except BaseException:
+            store.remove_unless_used(path, store.files_of(fragments))
+            raise
     return store.commit_rows(path, fragments, table, append_to is not None)
 
 

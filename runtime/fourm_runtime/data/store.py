@@ -129,7 +129,8 @@ def batches(
     """
     with reading(where):
         if isinstance(source, LanceDataset):
-            scan = source.to_batches(columns=list(columns), batch_size=rows, scan_in_order=True)
+            in_order = source.scanner(columns=list(columns), batch_size=rows, scan_in_order=True)
+            scan = in_order.to_batches()
         else:
             scan = source.to_batches(columns=list(columns), batch_size=rows)
         found = iter(scan)
