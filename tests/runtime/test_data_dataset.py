@@ -425,10 +425,13 @@ def test_ids_for_a_fragment_that_is_gone_are_refused(tmp_path: Path) -> None:
     values = dataset.arrow.to_table(columns=["digit__tokens"]).slice(0, 100).combine_chunks().to_batches()[0]
     dataset.arrow.optimize.compact_files()
 
-    with pytest.raises(DataError, match=r"digit__tokens: was rewritten meanwhile; encode again"):
-        store.fill_column(dataset.path, 0, leaf, values)
-    with pytest.raises(DataError, match=r"was rewritten meanwhile"):
-        store.fill_column(dataset.path, 3, leaf + 100, values)
+    staged = store.stage_column(dataset.path, 0, values)
+
+    with pytest.raises(DataError, match=r"digit__tokens: was rewritten meanwhile, by a compaction; run it"):
+        store.commit_column(dataset.path, "digit__tokens", leaf, staged)
+    with pytest.raises(DataError, match=r"digit__tokens: was begun anew meanwhile, by another program"):
+        store.commit_column(dataset.path, "digit__tokens", leaf + 100, staged)
+    assert not (dataset.path / "data" / staged.file).exists()
 
 
 KILLED = """

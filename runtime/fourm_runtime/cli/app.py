@@ -9,7 +9,19 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from fourm_runtime.cli import codec, data, evaluate, generate, init, laws, mask, released, schema, train
+from fourm_runtime.cli import (
+    codec,
+    data,
+    data_upkeep,
+    evaluate,
+    generate,
+    init,
+    laws,
+    mask,
+    released,
+    schema,
+    train,
+)
 from fourm_runtime.cli.show import show_error
 from fourm_schema.errors import FourmError
 
@@ -51,6 +63,8 @@ app.command()(schema.explain)
 app.command()(schema.plan)
 app.command()(schema.schema)
 app.command("test")(laws.hold_to_laws)
+data.group.command()(data_upkeep.compact)
+data.group.command()(data_upkeep.clean)
 app.add_typer(data.group, name="data")
 app.add_typer(codec.group, name="codec")
 app.add_typer(mask.group, name="mask")

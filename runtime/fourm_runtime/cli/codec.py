@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from fourm_runtime.cli.data_place import StorageOption, open_dataset
 from fourm_runtime.cli.show import show_json, show_table
 from fourm_schema.errors import CodecError
 
@@ -65,6 +66,7 @@ def train(
             "--resume", help="Learned codec: go on with a fit that was cut off, as if it had not been."
         ),
     ] = False,
+    storage: StorageOption = None,
 ) -> None:
     """Learn a word vocabulary from texts, or a learned codec from images, vectors, or the fields of a set.
 
@@ -88,9 +90,8 @@ def train(
         trainable,
         unknown,
     )
-    from fourm_runtime.data.dataset import Dataset
 
-    dataset = Dataset.open(data)
+    dataset = open_dataset(data, storage)
     known = trainable(dataset)
     if name not in known:
         raise unknown(dataset, name, known)
@@ -137,6 +138,7 @@ def check(
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout in place of text.")] = False,
+    storage: StorageOption = None,
 ) -> None:
     """Hold the codec of every modality to its law, on values drawn from its schema entry.
 
@@ -157,9 +159,7 @@ def check(
     found = read_codecs(schema, codecs)
     rows = [check_codec(codec, schema.modalities[name], examples) for name, codec in found.items()]
     if data is not None:
-        from fourm_runtime.data.dataset import Dataset
-
-        dataset = Dataset.open(data)
+        dataset = open_dataset(data, storage)
         rows = [
             attrs.evolve(row, measured=measure(found[row.modality], dataset.values(row.modality), examples))
             for row in rows

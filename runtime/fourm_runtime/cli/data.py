@@ -1,12 +1,14 @@
 """`fourm data ...`: samples in, tokens beside them, and what a dataset holds."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fourm_runtime.cli.data_import import import_samples
+from fourm_runtime.cli.data_place import StorageOption, open_dataset
 from fourm_runtime.cli.show import show_json, show_table
 
 group = typer.Typer(no_args_is_help=True, help="Store samples and encode them.")
@@ -36,18 +38,28 @@ CodecFolder = Annotated[
 def append(
     file: SampleFile,
     to: Annotated[Path, typer.Option("--to", metavar="DATASET", help="Folder of the dataset.")],
+    again: Annotated[
+        bool, typer.Option("--again", help="Add the samples of FILE even if that was done before.")
+    ] = False,
+    storage: StorageOption = None,
 ) -> None:
     """Add a file of samples to a dataset; their tokens are empty until the next `fourm data encode`.
+
+    A file with the same content is added once, so that a run that was killed may simply be repeated.
 
     Example:
         fourm data append more.jsonl --to digits.lance
     """
     from fourm_runtime.cli.progress import counted
-    from fourm_runtime.data.dataset import Dataset
+    from fourm_runtime.data.appending import file_digest
     from fourm_runtime.data.ingest import read_rows
 
-    dataset = Dataset.open(to)
-    added = dataset.append(counted(read_rows(file, dataset.schema), "samples"))
+    dataset = open_dataset(to, storage)
+    rows = counted(read_rows(file, dataset.schema), "samples")
+    once = None if again else file_digest(file)
+    added = dataset.append(rows, once=once)
+    if not added and once is not None:
+        print(f"{file}: was added before, and is left out now (--again adds it once more)")
     print(f"{to}: {added} samples added, {dataset.rows} in all, version {dataset.version}")
 
 
@@ -57,6 +69,7 @@ def add_modality(
     schema: Annotated[
         Path, typer.Option("--schema", metavar="FILE", help="The YAML file with more modalities.")
     ],
+    storage: StorageOption = None,
 ) -> None:
     """Take over a schema with more modalities or changed entries; no stored value is rewritten.
 
@@ -66,10 +79,9 @@ def add_modality(
     Example:
         fourm data add-modality digits.lance --schema modalities.yaml
     """
-    from fourm_runtime.data.dataset import Dataset
     from fourm_schema.load import load_schema
 
-    opened = Dataset.open(dataset)
+    opened = open_dataset(dataset, storage)
     opened.add_modality(load_schema(schema))
     print(f"{dataset}: {len(opened.schema.modalities)} modalities, version {opened.version}")
 
@@ -94,6 +106,7 @@ def fill(
             help="Leave out samples of FILE that the dataset does not have; without it they are refused.",
         ),
     ] = False,
+    storage: StorageOption = None,
 ) -> None:
     """Give modalities that were added later their values, from a file whose samples are matched by id.
 
@@ -104,10 +117,9 @@ def fill(
         fourm data fill digits.lance edges.jsonl
     """
     from fourm_runtime.cli.progress import bars, counted
-    from fourm_runtime.data.dataset import Dataset
     from fourm_runtime.data.ingest import read_rows
 
-    opened = Dataset.open(dataset)
+    opened = open_dataset(dataset, storage)
     rows = read_rows(file, opened.schema, needed=modalities or opened.unfilled)
     with bars() as move:
         report = opened.fill_rows(counted(rows, "samples"), modalities, skip_unknown, progress=move)
@@ -131,6 +143,7 @@ def derive(
             help="A modality to compute; repeat it for more. Default: all with `derive` that lack values.",
         ),
     ] = None,
+    storage: StorageOption = None,
 ) -> None:
     """Compute modalities that were added later and that the schema derives from others.
 
@@ -141,9 +154,8 @@ def derive(
         fourm data derive photos.lance --modality canny_edges
     """
     from fourm_runtime.cli.progress import bars
-    from fourm_runtime.data.dataset import Dataset
 
-    opened = Dataset.open(dataset)
+    opened = open_dataset(dataset, storage)
     with bars() as move:
         done = opened.derive(modalities, progress=move)
     for one in done:
@@ -165,21 +177,38 @@ def encode(
     replace: Annotated[
         bool, typer.Option("--replace", help="Encode stale columns anew; without it they are refused.")
     ] = False,
+    engine: Annotated[
+        str,
+        typer.Option(
+            "--engine",
+            metavar="NAME",
+            help="Who encodes: local (this process), or ray (one task per file of samples; extra `ray`).",
+        ),
+    ] = "local",
+    storage: StorageOption = None,
 ) -> None:
     """Fill the token columns. A run that was killed goes on where it was.
+
+    With `--engine ray` a file of samples is a task, done by workers of this machine or of the cluster that
+    RAY_ADDRESS names; a task that fails is tried again, and this process commits what they made.
 
     Example:
         fourm data encode digits.lance --codecs codecs/
     """
     from fourm_runtime.cli.codec_folder import read_codecs
     from fourm_runtime.cli.progress import bars
-    from fourm_runtime.data.dataset import Dataset
+    from fourm_runtime.data.ray_engine import RayEngine
+    from fourm_schema.errors import RequestError
 
-    opened = Dataset.open(dataset)
+    if engine not in ("local", "ray"):
+        raise RequestError("--engine", "is no engine", got=engine, mend="known: local, ray")
+    opened = open_dataset(dataset, storage)
     wanted = None if streams is None else [opened.plan.stream(name).modality for name in streams]
     made = read_codecs(opened.schema, codecs, wanted)
-    with bars() as move:
-        opened.encode(made, streams, progress=move, replace=replace)
+    with ExitStack() as stack:
+        worker = stack.enter_context(RayEngine()) if engine == "ray" else None
+        move = stack.enter_context(bars())
+        opened.encode(made, streams, progress=move, replace=replace, engine=worker)
     print(f"{dataset}: {opened.rows} samples encoded, version {opened.version}")
 
 
@@ -192,6 +221,7 @@ def status(
         typer.Option("--version", metavar="N", help="A version number or pinned name. Default: the latest."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout in place of text.")] = False,
+    storage: StorageOption = None,
 ) -> None:
     """Say what a dataset holds, and which token columns are missing, partial, encoded or stale.
 
@@ -203,10 +233,8 @@ def status(
     import attrs
 
     from fourm_runtime.cli.codec_folder import read_codecs
-    from fourm_runtime.data.dataset import Dataset
 
-    number = int(version) if version is not None and version.isdecimal() else version
-    opened = Dataset.open(dataset, number)
+    opened = open_dataset(dataset, storage, version)
     found = opened.status(None if codecs is None else read_codecs(opened.schema, codecs))
     if as_json:
         show_json(attrs.asdict(found))
@@ -214,6 +242,8 @@ def status(
     print(f"{found.path}: {found.rows:,} samples, version {found.version}")
     if found.pins:
         print("pinned: " + ", ".join(f"{tag} = version {pin}" for tag, pin in found.pins.items()))
+    if found.unfilled:
+        print(f"added and not filled everywhere: {', '.join(found.unfilled)}")
     show_table("", ("modality", "present"), sorted_items(found.present))
     show_table(
         "",
@@ -240,19 +270,18 @@ def show(
         typer.Option("--version", metavar="N", help="A version number or pinned name. Default: the latest."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was drawn as JSON on stdout.")] = False,
+    storage: StorageOption = None,
 ) -> None:
     """Draw samples with all their modalities into one HTML page, and count their tokens.
 
     Example:
         fourm data show digits.lance --rows 4 --to sheet.html
     """
-    from fourm_runtime.data.dataset import Dataset
     from fourm_runtime.data.samples import read_samples, rows_of
     from fourm_runtime.pictures.page import write_page
     from fourm_runtime.pictures.sheet import sample_record, sheet_page
 
-    number = int(version) if version is not None and version.isdecimal() else version
-    opened = Dataset.open(dataset, number)
+    opened = open_dataset(dataset, storage, version)
     names = [name.strip() for name in (ids or "").split(",") if name.strip()]
     samples = read_samples(opened, rows_of(opened, names) if names else range(min(rows, opened.rows)))
     write_page(sheet_page(opened, samples), to)

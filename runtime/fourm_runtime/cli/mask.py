@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from fourm_runtime.cli.data_place import StorageOption, open_dataset
 from fourm_runtime.cli.show import show_json
 
 group = typer.Typer(no_args_is_help=True, help="Look at masks before a run uses them.")
@@ -29,6 +30,7 @@ def show(
         typer.Option("--set", metavar="A.B=C", help="Change a field of the recipe; repeat it for more."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was drawn as JSON on stdout.")] = False,
+    storage: StorageOption = None,
 ) -> None:
     """Draw one sample's masks, epoch after epoch, as a run would, into one HTML page.
 
@@ -38,13 +40,12 @@ def show(
     Example:
         fourm mask show digits.lance --recipe train.yaml --sample digit-0007 --to mask.html
     """
-    from fourm_runtime.data.dataset import Dataset
     from fourm_runtime.data.samples import rows_of
     from fourm_runtime.pictures.mask_page import draw_sample_masks, mask_page
     from fourm_runtime.pictures.page import write_page
     from fourm_runtime.training.recipe import load_recipe
 
-    opened, how = Dataset.open(dataset), load_recipe(recipe, settings or ())
+    opened, how = open_dataset(dataset, storage), load_recipe(recipe, settings or ())
     (row,) = rows_of(opened, [sample])
     masks = draw_sample_masks(opened, how, row, draws, seed)
     write_page(mask_page(opened, masks), to)

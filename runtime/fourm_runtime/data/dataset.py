@@ -5,23 +5,20 @@ sequence of commits that can be taken up again; until a commit, readers see the 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
-import attrs
 import pyarrow as pa
 
 from fourm_codecs.base import StoredCodec
 from fourm_runtime.data import store
+from fourm_runtime.data.appending import append_rows, create_dataset
+from fourm_runtime.data.compaction import CleanedUp, Compacted, clean_up, compact
 from fourm_runtime.data.deriving import derive_columns
-from fourm_runtime.data.encoding import (
-    Progress,
-    StreamStatus,
-    encode_stream,
-    raw_values,
-    stale_error,
-    status_of,
-)
+from fourm_runtime.data.encoding import Progress, raw_values
+from fourm_runtime.data.encoding_columns import encode_streams
+from fourm_runtime.data.engines import Engine
 from fourm_runtime.data.filling import Filled, FillReport, fill_rows, fill_values, unfilled
 from fourm_runtime.data.layout import (
     entry_metadata,
@@ -31,11 +28,11 @@ from fourm_runtime.data.layout import (
     raw_type,
     read_schema,
     schema_metadata,
-    table_schema,
 )
+from fourm_runtime.data.location import Location
 from fourm_runtime.data.records import texts_of
 from fourm_runtime.data.rows import Row
-from fourm_runtime.data.staging import write_rows
+from fourm_runtime.data.status import DatasetStatus, describe
 from fourm_schema.errors import DataError, nearest
 from fourm_schema.modality import Modality
 from fourm_schema.plan import Plan, Stream
@@ -46,35 +43,14 @@ _SCAN_ROWS = 512
 _SCAN_BYTES = 32 * 2**20
 
 
-@attrs.frozen
-class DatasetStatus:
-    """What a dataset holds.
-
-    Attributes:
-        path: where it lies.
-        version: the version this describes.
-        rows: its samples.
-        present: modality -> samples that have it.
-        streams: how far each token stream is encoded.
-        pins: tag -> version.
-    """
-
-    path: str
-    version: int
-    rows: int
-    present: Mapping[str, int]
-    streams: tuple[StreamStatus, ...]
-    pins: Mapping[str, int]
-
-
 class Dataset:
     """A handle on one version of a dataset; its own changes move it to the version they made.
 
     Use `create` or `open`.
     """
 
-    def __init__(self, path: Path, dataset: store.LanceDataset) -> None:
-        self._path = path
+    def __init__(self, place: Location, dataset: store.LanceDataset) -> None:
+        self._place = place
         self._schema: Schema
         self._plan: Plan
         self._move(dataset)
@@ -87,51 +63,64 @@ class Dataset:
         rows: Iterable[Row] = (),
         overwrite: bool = False,
         rows_per_fragment: int | None = None,
+        storage_options: Mapping[str, str] | None = None,
     ) -> Self:
         """Write a new dataset.
 
         Args:
-            path: a folder, by custom `<name>.lance`.
+            path: a folder, by custom `<name>.lance`; or `s3://bucket/name.lance` and the like.
             schema: what a sample may hold; it is frozen into the dataset.
             rows: mappings {modality: value or None, "id": optional name}; read once, in bounded memory.
             overwrite: make a new version without the samples that are there; old versions stay readable.
             rows_per_fragment: rows per file, the unit in which encoding is committed; None takes 16,384, or
                 fewer where their raw values would be larger than 512 MiB.
+            storage_options: what opens an object store (`aws_region`, `aws_endpoint`, ...), as Lance takes
+                them.
 
         Raises:
             DataError: if there is a dataset already, or rows do not fit the schema (all at once, up to 20).
                 Then nothing is stored.
         """
-        folder = Path(path)
-        taken = store.exists(folder)
-        if taken and not overwrite:
-            raise DataError(
-                str(folder), "is a dataset already", mend="append to it, or overwrite it (overwrite=True)"
-            )
-        if not taken and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise DataError(
-                str(folder), "is taken by something that is no dataset", mend="name another folder"
-            )
-        table_schema(schema)
-        folder.mkdir(parents=True, exist_ok=True)
-        with store.sole_writer(folder):
-            dataset = write_rows(folder, schema, rows, rows_per_fragment, None)
-        return cls(folder, dataset)
+        place = Location.of(path, storage_options)
+        return cls(place, create_dataset(place, schema, rows, overwrite, rows_per_fragment))
 
     @classmethod
-    def open(cls, path: Path | str, version: int | str | None = None) -> Self:
+    def open(
+        cls,
+        path: Path | str,
+        version: int | str | None = None,
+        storage_options: Mapping[str, str] | None = None,
+    ) -> Self:
         """Open a dataset at its latest version, at a version number, or at a pinned tag.
+
+        Args:
+            path: a folder, or the URI of an object store.
+            version: which; None is the latest.
+            storage_options: what opens an object store, as Lance takes them.
 
         Raises:
             DataError: if there is no dataset or no such version, or it was not written by this program.
         """
-        folder = Path(path)
-        return cls(folder, store.open_version(folder, version))
+        place = Location.of(path, storage_options)
+        return cls(place, store.open_version(place, version))
+
+    def at(self, version: int | str | None = None) -> Self:
+        """The same dataset at another version; None is the latest.
+
+        Raises:
+            DataError: if there is no such version.
+        """
+        return type(self)(self._place, store.open_version(self._place, version))
 
     @property
     def path(self) -> Path:
-        """The folder."""
-        return self._path
+        """The folder; of an object store its URI, which `open` takes though a path folds its slashes."""
+        return Path(str(self._place))
+
+    @property
+    def storage_options(self) -> Mapping[str, str]:
+        """What opens the object store that it lies in."""
+        return self._place.options
 
     @property
     def schema(self) -> Schema:
@@ -163,8 +152,16 @@ class Dataset:
         """The Lance dataset, for what this class does not offer."""
         return self._dataset
 
-    def append(self, rows: Iterable[Row], rows_per_fragment: int | None = None) -> int:
+    def append(
+        self, rows: Iterable[Row], rows_per_fragment: int | None = None, once: str | None = None
+    ) -> int:
         """Add samples; their tokens are null until the next `encode`.
+
+        Args:
+            rows: as for `create`.
+            rows_per_fragment: rows per file.
+            once: a name of these rows. What was added under it before is not added again: a program that
+                was killed, and cannot know whether its rows were stored, may run again.
 
         Returns:
             how many were added.
@@ -172,13 +169,30 @@ class Dataset:
         Raises:
             DataError: if rows do not fit the schema (all at once, up to 20); then none is stored.
         """
-        with store.sole_writer(self._path):
-            latest = store.open_version(self._path)
-            before = int(latest.count_rows())
-            schema = read_schema(latest.schema, str(self._path))
-            dataset = write_rows(self._path, schema, rows, rows_per_fragment, latest)
+        dataset, added = append_rows(self._place, rows, rows_per_fragment, once)
         self._move(dataset)
-        return self.rows - before
+        return added
+
+    def compact(self, rows_per_fragment: int | None = None) -> Compacted:
+        """Merge small files of rows into larger ones, in a version of its own; others may read and write.
+
+        Only neighbours are merged, and none that is encoded or filled with one that is not. Merged rows may
+        come to stand behind younger ones; their sample numbers stay.
+
+        Args:
+            rows_per_fragment: rows of a merged file at most; None takes what `create` takes.
+        """
+        done = compact(self._place, rows_per_fragment)
+        self._move(store.open_version(self._place))
+        return done
+
+    def clean_up(self, older_than: timedelta = timedelta(days=7)) -> CleanedUp:
+        """Remove older versions, and files that they alone need; pinned versions and the latest stay.
+
+        Whoever reads an old version without a pin cannot go on. Files that no version refers to are kept for
+        7 days: a writer may be about to commit them.
+        """
+        return clean_up(self._place, older_than)
 
     def add_modality(self, schema: Schema) -> None:
         """Take over a schema with more modalities, or with changed entries; no stored value is rewritten.
@@ -190,27 +204,27 @@ class Dataset:
             DataError: if a modality that the dataset has is missing, or its raw values would be laid out
                 differently.
         """
-        self._move(store.open_version(self._path))
+        self._move(store.open_version(self._place))
         missing = [name for name in self._schema.modalities if name not in schema.modalities]
         if missing:
             mend = "keep them; `role` and masks say what a model uses"
             raise DataError(
-                str(self._path), "has modalities that the schema lacks", got=", ".join(missing), mend=mend
+                str(self._place), "has modalities that the schema lacks", got=", ".join(missing), mend=mend
             )
         stored_as = {column.name: column.type for column in self._dataset.schema}
         for name, modality in schema.modalities.items():
             stored = stored_as.get(name)
             if stored is not None and stored != raw_type(modality):
                 raise DataError(
-                    f"{self._path} column {name}", f"is stored as {stored}",
+                    f"{self._place} column {name}", f"is stored as {stored}",
                     got=f"a schema entry that needs {raw_type(modality)}",
                     mend="import the raw values again, or add the modality under another name",
                 )  # fmt: skip
         fresh = [raw_field(schema, name) for name in schema.modalities if name not in stored_as]
         if fresh:
-            store.add_columns(self._path, pa.schema(fresh))
+            store.add_columns(self._place, pa.schema(fresh))
         entries = {name: entry_metadata(schema, name) for name in schema.modalities if name in stored_as}
-        self._move(store.set_metadata(self._path, schema_metadata(schema), entries))
+        self._move(store.set_metadata(self._place, schema_metadata(schema), entries))
 
     def fill(self, modality: str, values: Callable[[Sequence[str]], Sequence[object]]) -> None:
         """Give a modality that was added later its raw values; fragments that have some are passed over.
@@ -222,9 +236,9 @@ class Dataset:
         Raises:
             DataError: if a value does not fit the schema; fragments finished before stay filled.
         """
-        self._move(store.open_version(self._path))
-        fill_values(self._path, modality, self._entry(modality), values)
-        self._move(store.open_version(self._path))
+        self._move(store.open_version(self._place))
+        fill_values(self._place, modality, self._entry(modality), values)
+        self._move(store.open_version(self._place))
 
     def fill_rows(
         self,
@@ -247,8 +261,8 @@ class Dataset:
             DataError: if all was filled before, or rows do not fit (all at once, up to 20). Then nothing is
                 stored. A fill that was cut off goes on where it was.
         """
-        report = fill_rows(self._path, rows, modalities, skip_unknown, progress)
-        self._move(store.open_version(self._path))
+        report = fill_rows(self._place, rows, modalities, skip_unknown, progress)
+        self._move(store.open_version(self._place))
         return report
 
     def derive(
@@ -267,8 +281,8 @@ class Dataset:
                 before stay filled; a killed call goes on where it was.
             MissingExtraError: if the libraries that a computation needs are not installed.
         """
-        done = derive_columns(self._path, modalities, progress)
-        self._move(store.open_version(self._path))
+        done = derive_columns(self._place, modalities, progress)
+        self._move(store.open_version(self._place))
         return done
 
     def encode(
@@ -277,6 +291,7 @@ class Dataset:
         streams: Sequence[str] | None = None,
         progress: Progress | None = None,
         replace: bool = False,
+        engine: Engine | None = None,
     ) -> None:
         """Fill token columns, fragment by fragment; a killed run goes on where it was.
 
@@ -285,31 +300,16 @@ class Dataset:
             streams: token streams (or modalities) to encode; None encodes those of every given codec.
             progress: called with (stream, rows done, rows in all).
             replace: encode stale columns anew; without it they are refused.
+            engine: who does the work on each fragment; None does it here.
 
         Raises:
             DataError: if a stream has no codec, a column is stale, or a value cannot be encoded.
         """
-        self._move(store.open_version(self._path))
+        self._move(store.open_version(self._place))
         for name in codecs:
             self._entry(name, ", but has a codec")
-        chosen = [stream for stream in self.token_streams if stream.modality in codecs]
-        if streams is not None:
-            chosen = [self._plan.stream(name) for name in streams]
-        for stream in chosen:
-            if stream.is_dense:
-                raise DataError(stream.name, "is shown dense and has no ids to encode")
-            if stream.modality not in codecs:
-                mend = f"given: {', '.join(sorted(codecs)) or 'none'}"
-                raise DataError(stream.name, "no codec is given for it", mend=mend)
-        # A stale column must not show up after an hour of encoding another.
-        if not replace:
-            for stream in chosen:
-                status = status_of(self._dataset, self._schema, stream, codecs[stream.modality])
-                if status.state == "stale":
-                    raise stale_error(self._path, stream, status)
-        for stream in chosen:
-            encode_stream(self._path, self._schema, stream, codecs[stream.modality], replace, progress)
-            self._move(store.open_version(self._path))
+        encode_streams(self._place, codecs, streams, replace, progress, engine)
+        self._move(store.open_version(self._place))
 
     @property
     def token_streams(self) -> tuple[Stream, ...]:
@@ -323,17 +323,7 @@ class Dataset:
             codecs: modality -> codec to compare the columns with; without one, only a changed schema entry
                 counts as stale.
         """
-        given = codecs or {}
-        present = {
-            name: int(self._dataset.count_rows(filter=f"`{name}` IS NOT NULL"))
-            for name in self._schema.modalities
-        }
-        streams = tuple(
-            status_of(self._dataset, self._schema, stream, given.get(stream.modality))
-            for stream in self.token_streams
-        )
-        pins = {name: int(tag["version"]) for name, tag in self._dataset.tags.list().items()}
-        return DatasetStatus(str(self._path), self.version, self.rows, present, streams, pins)
+        return describe(self._place, self._dataset, self._schema, self._plan, codecs or {})
 
     def texts(self, modality: str) -> Iterator[str]:
         """Every string of a text modality, all alternatives of a sample included, in the order of the rows;
@@ -346,7 +336,7 @@ class Dataset:
         if entry is None or not has_strings(modality, entry):
             known = [name for name, other in self._schema.modalities.items() if has_strings(name, other)]
             raise DataError(modality, "is no text modality of this dataset", mend=nearest(modality, known))
-        for batch in self._dataset.to_batches(columns=[modality], batch_size=_SCAN_ROWS, scan_in_order=True):
+        for batch in store.batches(self._dataset, self._place, [modality], _SCAN_ROWS):
             for value in batch.column(0).to_pylist():
                 yield from texts_of(entry, value)
 
@@ -358,7 +348,7 @@ class Dataset:
         """
         entry = self._entry(modality)
         rows = max(1, min(_SCAN_ROWS, _SCAN_BYTES // max(raw_bytes(entry), 1)))
-        for batch in self._dataset.to_batches(columns=[modality], batch_size=rows, scan_in_order=True):
+        for batch in store.batches(self._dataset, self._place, [modality], rows):
             yield [value for value in raw_values(entry, batch.column(0)) if value is not None]
 
     def pin(self, tag: str) -> None:
@@ -370,7 +360,7 @@ class Dataset:
         known = self._dataset.tags.list().get(tag)
         if known is not None and known["version"] != self.version:
             raise DataError(
-                f"{self._path} tag {tag!r}",
+                f"{self._place} tag {tag!r}",
                 f"stands for version {known['version']}",
                 got=f"version {self.version}",
                 mend="choose another name",
@@ -387,5 +377,5 @@ class Dataset:
 
     def _move(self, dataset: store.LanceDataset) -> None:
         self._dataset = dataset
-        self._schema = read_schema(dataset.schema, str(self._path))
+        self._schema = read_schema(dataset.schema, str(self._place))
         self._plan = resolve(self._schema)

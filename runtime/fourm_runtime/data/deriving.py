@@ -1,7 +1,6 @@
 """Giving derived modalities that were added later their values, fragment by fragment."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -9,6 +8,7 @@ from fourm_runtime.data import store
 from fourm_runtime.data.encoding import Progress, raw_values
 from fourm_runtime.data.filling import Filled, fill_fragments, unfilled
 from fourm_runtime.data.layout import ID, raw_type, read_schema
+from fourm_runtime.data.location import Location
 from fourm_runtime.data.raw_values import Stored, checker_of
 from fourm_runtime.data.rows import RowsError, column_of, rows_per_chunk
 from fourm_runtime.derive.registry import Compute, computations
@@ -17,7 +17,7 @@ from fourm_schema.schema import Schema
 
 
 def derive_columns(
-    path: Path, modalities: Sequence[str] | None = None, progress: Progress | None = None
+    path: Location, modalities: Sequence[str] | None = None, progress: Progress | None = None
 ) -> tuple[Filled, ...]:
     """Compute derived modalities that were added later; see `Dataset.derive`."""
     dataset = store.open_version(path)
@@ -35,13 +35,26 @@ def derive_columns(
             f"has values of {', '.join(asked)}" if asked else "has no modality with derive",
             mend="no value is ever replaced: declare another modality (fourm data add-modality)",
         )
+    # Absent values would be derived from what is to be filled later, and never be computed again.
+    later = set(unfilled(dataset, schema)) - set(open_ones)
+    for name in open_ones:
+        derived_from = schema.modalities[name].derive
+        assert derived_from is not None, "those without are refused above"
+        if derived_from.from_ in later:
+            raise DataError(
+                f"{path} column {derived_from.from_}",
+                f"has not been filled, and {name} is derived from it",
+                mend=f"fill it first: fourm data fill {path} FILE --modality {derived_from.from_}",
+            )
     return tuple(
         _derive(path, schema, name, compute, progress)
         for name, compute in computations(schema, open_ones).items()
     )
 
 
-def _derive(path: Path, schema: Schema, modality: str, compute: Compute, progress: Progress | None) -> Filled:
+def _derive(
+    path: Location, schema: Schema, modality: str, compute: Compute, progress: Progress | None
+) -> Filled:
     entry = schema.modalities[modality]
     assert entry.derive is not None, "only derived modalities have a computation"
     origin, source = entry.derive.from_, schema.modalities[entry.derive.from_]

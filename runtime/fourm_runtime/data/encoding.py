@@ -1,12 +1,11 @@
-"""Filling token columns: fragment by fragment, each in one commit, so that a killed run loses one fragment.
+"""Token columns: how far they are encoded, whether they still hold, and the ids of some rows.
 
 A column is begun with a stamp: the hash of the codec and of the schema entry. Ids of two makers never stand
 in one column; a stale column is refused until it is replaced as a whole.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import attrs
@@ -28,13 +27,9 @@ from fourm_runtime.data.columns import (
     write_nested,
 )
 from fourm_runtime.data.layout import (
-    ID,
-    Stamp,
     hash_of,
-    raw_bytes,
     raw_shape,
     stamp_of,
-    token_field,
     token_type,
 )
 from fourm_schema.errors import CodecError, DataError
@@ -47,9 +42,6 @@ Progress = Callable[[str, int, int], None]
 
 State = Literal["missing", "partial", "encoded", "stale"]
 
-_BATCH_ROWS = 256
-_BATCH_BYTES = 32 * 2**20
-
 
 @attrs.frozen
 class StreamStatus:
@@ -59,7 +51,8 @@ class StreamStatus:
         stream: its name.
         state: `missing` (nothing encoded), `partial`, `encoded`, or `stale`: the codec or the schema entry
             has changed since, and the ids mean something else now.
-        encoded_rows: rows in fragments that are encoded (absent samples count).
+        encoded_rows: rows in fragments that are encoded (absent samples count), or have nothing to encode
+            yet: there, a modality that was added later has not been filled.
         codec: name of the codec that made the column; empty when missing.
         codec_hash: `fourm_codecs.store.codec_hash` of it; empty when missing.
         why: for a stale column, what has changed.
@@ -88,9 +81,9 @@ def status_of(
         return StreamStatus(stream.name, "missing", 0)
     field = dataset.schema.field(stream.column)
     stamp = stamp_of(field)
-    leaf = store.leaf_field(dataset, stream.column)
+    open_ones = set(unencoded(dataset, stream))
     fragments = dataset.get_fragments()
-    filled = [fragment.physical_rows for fragment in fragments if not store.lacks(fragment, leaf)]
+    filled = [fragment.physical_rows for fragment in fragments if fragment.fragment_id not in open_ones]
     why = ""
     if stamp.entry_hash != hash_of(schema, stream.modality):
         why = "its schema entry has changed since it was encoded"
@@ -98,11 +91,25 @@ def status_of(
         why = f"it was encoded with {stamp.vocab_size} ids, the schema has {stream.vocab_size}"
     elif codec is not None and stamp.codec_hash != codec_hash(codec):
         why = "it was encoded by another codec, or by one with other settings or training"
-    state: State = "stale" if why else "encoded" if len(filled) == len(fragments) else "partial"
+    state: State = "stale" if why else "partial" if open_ones else "encoded"
     return StreamStatus(stream.name, state, sum(filled), stamp.codec, stamp.codec_hash, why)
 
 
-def stale_error(path: Path, stream: Stream, status: StreamStatus) -> DataError:
+def unencoded(dataset: store.LanceDataset, stream: Stream, anew: bool = False) -> list[int]:
+    """Numbers of fragments with values of the stream's modality, if only absent ones, and no ids of it.
+
+    Where a modality that was added later is not filled yet there is nothing to encode: ids that stood there
+    would be taken for those of the values to come. With `anew`, ids that are there do not count.
+    """
+    raw, ids = (store.leaf_field(dataset, name) for name in (stream.modality, stream.column))
+    return [
+        fragment.fragment_id
+        for fragment in dataset.get_fragments()
+        if (anew or store.lacks(fragment, ids)) and not store.lacks(fragment, raw)
+    ]
+
+
+def stale_error(path: store.Place, stream: Stream, status: StreamStatus) -> DataError:
     """Refuse to mix ids of two makers in one column."""
     return DataError(
         f"{path} column {stream.column}",
@@ -112,63 +119,14 @@ def stale_error(path: Path, stream: Stream, status: StreamStatus) -> DataError:
     )
 
 
-def encode_stream(
-    path: Path, schema: Schema, stream: Stream, codec: StoredCodec, replace: bool, progress: Progress | None
-) -> None:
-    """Give every fragment that lacks them the ids of one stream.
-
-    Raises:
-        DataError: if the column is stale and not to be replaced, the codec is not one for this stream, or
-            a value cannot be encoded; fragments finished before stay encoded.
-    """
-    where = f"{path} column {stream.column}"
-    if codec.vocab_size != stream.vocab_size:
-        got = f"{codec.vocab_size} ids of codec {codec.name!r}"
-        mend = "build the codec from this dataset's schema"
-        raise DataError(where, f"{stream.name} has {stream.vocab_size} ids", got=got, mend=mend)
-    dataset = store.open_version(path)
-    status = status_of(dataset, schema, stream, codec)
-    if status.state == "stale":
-        if not replace:
-            raise stale_error(path, stream, status)
-        dataset = store.drop_column(path, stream.column)
-        status = status_of(dataset, schema, stream)
-    stamp = Stamp(hash_of(schema, stream.modality), codec.name, codec_hash(codec), codec.vocab_size)
-    field = token_field(stream, stamp)
-    if status.state == "missing":
-        dataset = store.add_columns(path, pa.schema([field]))
-        if stamp_of(dataset.schema.field(stream.column)) != stamp:
-            # Another process began the column between our look and our commit.
-            raise stale_error(path, stream, status_of(dataset, schema, stream, codec))
-    modality = schema.modalities[stream.modality]
-    leaf = store.leaf_field(dataset, stream.column)
-    batch_rows = max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(raw_bytes(modality), 1)))
-    total, done = dataset.count_rows(), status.encoded_rows
-    for fragment in dataset.get_fragments():
-        if not store.lacks(fragment, leaf):
-            continue
-        parts: list[pa.Array] = []
-        for values, ids in _raw_batches(fragment, stream.modality, batch_rows):
-            parts.append(_encode_batch(modality, stream, codec, values, ids))
-            done += len(values)
-            if progress is not None:
-                progress(stream.name, done, total)
-        whole = pa.concat_arrays(parts) if parts else pa.array([], field.type)
-        batch = pa.record_batch([whole], schema=pa.schema([field]))
-        store.fill_column(path, fragment.fragment_id, leaf, batch)
-
-
-def _raw_batches(
-    fragment: store.LanceFragment, column: str, rows: int
-) -> Iterator[tuple[pa.Array, pa.Array]]:
-    store.require_no_deletions(fragment)
-    for batch in fragment.to_batches(columns=[column, ID], batch_size=rows):
-        yield batch.column(column), batch.column(ID)
-
-
-def _encode_batch(
+def encode_batch(
     modality: Modality, stream: Stream, codec: StoredCodec, column: pa.Array, ids: pa.Array
 ) -> pa.Array:
+    """The token column of some rows: ids where there is a value, null where there is none.
+
+    Raises:
+        DataError: if a value cannot be encoded; it names the sample.
+    """
     present = is_present(column)
     names = [name for name, there in zip(ids.to_pylist(), present, strict=True) if there]
     if isinstance(modality, Text):

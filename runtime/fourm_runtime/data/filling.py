@@ -5,7 +5,6 @@ A fill that was killed goes on at the first fragment that has no values yet.
 
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 
 import attrs
 import pyarrow as pa
@@ -14,8 +13,10 @@ from fourm_runtime.data import store
 from fourm_runtime.data.encoding import Progress
 from fourm_runtime.data.laid_aside import LaidAside
 from fourm_runtime.data.layout import ID, raw_type, read_schema
+from fourm_runtime.data.location import Location
 from fourm_runtime.data.raw_values import Stored, checker_of
 from fourm_runtime.data.rows import Row, RowsError, column_of
+from fourm_runtime.data.storage_faults import unwritable
 from fourm_schema.errors import DataError, Fault, nearest
 from fourm_schema.modality import Modality
 from fourm_schema.schema import Schema
@@ -68,7 +69,7 @@ def unfilled(dataset: store.LanceDataset, schema: Schema) -> tuple[str, ...]:
 
 
 def fill_rows(
-    path: Path,
+    path: Location,
     rows: Iterable[Row],
     modalities: Sequence[str] | None = None,
     skip_unknown: bool = False,
@@ -86,9 +87,12 @@ def fill_rows(
     if modalities is not None and not open_ones:
         raise _filled_before(path, asked)
     # A file without a name ends with its process, however that ends.
-    with tempfile.TemporaryFile(dir=path) as file:
-        aside = LaidAside(file, schema, open_ones)
-        aside.read(rows, _ids(dataset), str(path), skip_unknown, any_key=modalities is not None)
+    with tempfile.TemporaryFile(dir=path.folder) as file:
+        aside, ids = LaidAside(file, schema, open_ones), _ids(dataset)
+        try:
+            aside.read(rows, ids, str(path), skip_unknown, any_key=modalities is not None)
+        except OSError as error:
+            raise unwritable(str(path), error) from error
         if aside.strangers and not aside.count:
             got = f"{len(aside.strangers):,} rows, the first with id {aside.strangers[0]!r}"
             raise DataError(str(path), "no row has the id of a sample", got=got)
@@ -105,7 +109,7 @@ def fill_rows(
 
 
 def fill_values(
-    path: Path, modality: str, entry: Modality, values: Callable[[Sequence[str]], Sequence[object]]
+    path: Location, modality: str, entry: Modality, values: Callable[[Sequence[str]], Sequence[object]]
 ) -> None:
     """Give one modality its raw values from a function of the samples' ids; see `Dataset.fill`."""
     check, kind = checker_of(entry), raw_type(entry)
@@ -126,7 +130,7 @@ def fill_values(
 
 
 def fill_fragments(
-    path: Path,
+    path: Location,
     modality: str,
     columns: Columns,
     progress: Progress | None = None,
@@ -136,7 +140,7 @@ def fill_fragments(
     """Write one modality's values into every fragment that has none.
 
     Args:
-        path: the dataset's directory.
+        path: the dataset.
         modality: its name; the dataset has its column.
         columns: called with some rows at a time.
         progress: called with (modality, samples done, samples in all).
@@ -147,7 +151,8 @@ def fill_fragments(
         how many samples stand in fragments that had values, and were passed over.
 
     Raises:
-        DataError: if rows of a fragment are deleted, or it cannot be written; those before it stay filled.
+        DataError: if rows of a fragment are deleted, or it cannot be written, or another process fills it;
+            those before it stay filled.
     """
     dataset = store.open_version(path)
     field, leaf = dataset.schema.field(modality), store.leaf_field(dataset, modality)
@@ -157,17 +162,19 @@ def fill_fragments(
     for fragment in lacking:
         store.require_no_deletions(fragment)
         parts = []
-        for batch in fragment.to_batches(columns=[ID, *read], batch_size=batch_rows):
+        for batch in store.batches(fragment, path, [ID, *read], batch_rows):
             parts.append(columns(batch))
             done += len(batch)
             if progress is not None:
                 progress(modality, done, total)
         whole = pa.record_batch([pa.concat_arrays(parts)], schema=pa.schema([field]))
-        store.fill_column(path, fragment.fragment_id, leaf, whole)
+        staged = store.stage_column(path, fragment.fragment_id, whole)
+        if not store.commit_column(path, modality, leaf, staged):
+            raise _filled_before(path, (modality,))
     return sum(fragment.count_rows() for fragment in fragments) - total
 
 
-def _fill(path: Path, modality: str, aside: LaidAside, progress: Progress | None) -> Filled:
+def _fill(path: Location, modality: str, aside: LaidAside, progress: Progress | None) -> Filled:
     given = absent = 0
 
     def columns(rows: pa.RecordBatch) -> pa.Array:
@@ -182,11 +189,11 @@ def _fill(path: Path, modality: str, aside: LaidAside, progress: Progress | None
 
 
 def _ids(dataset: store.LanceDataset) -> set[str]:
-    batches = dataset.to_batches(columns=[ID])
+    batches = store.batches(dataset, dataset.uri, [ID], _SCAN_ROWS)
     return {name for batch in batches for name in batch.column(ID).to_pylist()}
 
 
-def _filled_before(path: Path, names: Sequence[str]) -> DataError:
+def _filled_before(path: Location, names: Sequence[str]) -> DataError:
     return DataError(
         str(path),
         f"has been filled with {', '.join(names)} before, and no value is ever replaced",

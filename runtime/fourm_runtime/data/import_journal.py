@@ -117,7 +117,7 @@ class Journal:
     def abandon(self) -> None:
         """Take back all that was written."""
         shutil.rmtree(self._folder)
-        store.discard(self._path, self.fragments)
+        store.remove_unless_used(self._path, store.files_of(self.fragments))
         if not store.exists(self._path):
             shutil.rmtree(self._path, ignore_errors=True)
 

@@ -260,7 +260,7 @@ def _write(path: Path, columns: pa.Schema, journal: Journal, work: _Importer, ho
                 raise work.error
             journal.add(work.at, fragments)
         except BaseException:
-            store.discard(path, fragments)
+            store.remove_unless_used(path, store.files_of(fragments))
             raise
 
 

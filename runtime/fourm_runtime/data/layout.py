@@ -36,6 +36,10 @@ _MASK_BYTES = 3
 _NUMBER_BYTES = 20
 """Characters of a cell of a mask, and of a number, as JSON, about."""
 
+FORMAT: Final = 1
+"""Counts up when a dataset can no longer be read by programs that know the numbers before."""
+
+_FORMAT = b"fourm.format"
 _SCHEMA = b"fourm.schema"
 _ENTRY = b"fourm.entry"
 _ENTRY_HASH = b"fourm.entry_hash"
@@ -212,12 +216,12 @@ def table_schema(schema: Schema) -> pa.Schema:
             )
     fields = [pa.field(ID, pa.string(), nullable=False), pa.field(SAMPLE, pa.int64(), nullable=False)]
     fields += [raw_field(schema, name) for name in schema.modalities]
-    return pa.schema(fields, metadata={_SCHEMA: dump_schema(schema)})
+    return pa.schema(fields, metadata=schema_metadata(schema))
 
 
 def schema_metadata(schema: Schema) -> dict[str, str]:
-    """The frozen schema, as the dataset's own metadata."""
-    return {_SCHEMA.decode(): dump_schema(schema)}
+    """The frozen schema and the format, as the dataset's own metadata."""
+    return {_SCHEMA.decode(): dump_schema(schema), _FORMAT.decode(): str(FORMAT)}
 
 
 def entry_metadata(schema: Schema, name: str) -> dict[str, str]:
@@ -229,9 +233,18 @@ def read_schema(table: pa.Schema, source: str) -> Schema:
     """Read back the schema that a dataset was written with.
 
     Raises:
-        DataError: if the dataset is none of ours.
+        DataError: if the dataset is none of ours, or one of a newer version of this program.
     """
-    text = (table.metadata or {}).get(_SCHEMA)
+    metadata = table.metadata or {}
+    written = metadata.get(_FORMAT, b"1").decode()
+    if not written.isdecimal() or int(written) > FORMAT:
+        raise DataError(
+            source,
+            f"is of a newer version of this program, which reads formats up to {FORMAT}",
+            got=f"format {written}",
+            mend="upgrade it: pip install --upgrade fourm-schema",
+        )
+    text = metadata.get(_SCHEMA)
     if text is None:
         raise DataError(
             source,

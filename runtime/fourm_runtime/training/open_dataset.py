@@ -24,9 +24,8 @@ def open_dataset(
         DataError: if there is no such dataset or version, or its tokens were made by other codecs.
         TrainingError: if it holds other samples than the run began with.
     """
-    path = dataset.path if isinstance(dataset, Dataset) else dataset
     version = mark.version if mark is not None else dataset.version if isinstance(dataset, Dataset) else None
-    opened = Dataset.open(path, version)
+    opened = dataset.at(version) if isinstance(dataset, Dataset) else Dataset.open(dataset, version)
     if mark is not None and opened.rows != mark.rows:
         raise TrainingError(
             str(opened.path),

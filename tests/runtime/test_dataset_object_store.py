@@ -1,0 +1,75 @@
+"""A dataset in an object store: verbs by the options given to them, and the same values as in a folder."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fourm_runtime.data.dataset import Dataset
+from fourm_runtime.data.storage_faults import StorageError
+from fourm_schema.errors import DataError
+from fourm_schema.load import parse_schema
+from tests.runtime.command_line import fourm
+from tests.runtime.data_samples import SCHEMA, YAML, codecs_of, samples
+from tests.runtime.object_store import ObjectStore, serving
+
+URI = "s3://bucket/some folder/a.lance"
+
+
+@pytest.fixture
+def bucket() -> Iterator[ObjectStore]:
+    with serving() as store:
+        yield store
+
+
+def test_a_dataset_in_a_bucket_is_the_one_in_a_folder(bucket: ObjectStore, tmp_path: Path) -> None:
+    """Import, append, encode, add and fill, merge, clean up: no path of this machine is touched."""
+    local = Dataset.create(tmp_path / "a.lance", SCHEMA, samples(40), rows_per_fragment=20)
+    options = bucket.options
+    remote = Dataset.create(URI, SCHEMA, samples(40), rows_per_fragment=20, storage_options=options)
+    codecs = {"digit": codecs_of(SCHEMA, iter(["a"]))["digit"]}
+    wider = parse_schema(YAML + "  height: {kind: vector, dim: 1, ranges: [0, 9], bins: 10}\n")
+    for dataset in (local, remote):
+        assert [dataset.append(samples(10), once="more") for _ in range(2)] == [10, 0]
+        dataset.encode(codecs)
+        dataset.add_modality(wider)
+        dataset.fill_rows({"id": str(number), "height": [number % 10]} for number in range(50))
+        dataset.encode({"height": codecs_of(wider, iter(["a"]))["height"]})
+        dataset.pin("run")
+        dataset.compact()
+        dataset.clean_up()
+    tables = [dataset.arrow.to_table().sort_by("sample") for dataset in (local, remote)]
+
+    assert tables[0].equals(tables[1])
+    assert remote.status().streams == local.status().streams
+    opened = Dataset.open(remote.path, "run", storage_options=options)
+    assert (opened.rows, opened.path, bucket.refused) == (50, Path(URI), 0)
+    assert all(key.startswith("some folder/a.lance/") for key in bucket.objects)
+    with pytest.raises(DataError, match=r"is a dataset already"):
+        Dataset.create(URI, SCHEMA, storage_options=options)
+    with pytest.raises(DataError, match=r"s3://bucket/b\.lance: is no dataset"):
+        Dataset.open("s3://bucket/b.lance", storage_options=options)
+    with pytest.raises(StorageError, match=r"a\.lance: cannot be reached; got "):
+        Dataset.open(URI, storage_options={**options, "aws_access_key_id": "nobody"})
+
+
+def test_verbs_take_storage_options(
+    bucket: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("modalities.yaml").write_text(
+        "version: 1\nmodalities:\n  shape: {kind: vector, dim: 1, ranges: [0, 1], bins: 4}\n"
+    )
+    Path("samples.jsonl").write_text("".join(json.dumps({"shape": [n / 9]}) + "\n" for n in range(9)))
+    options = [f"--storage-option={key}={value}" for key, value in bucket.options.items()]
+    fourm("data", "import", "samples.jsonl", "--schema", "modalities.yaml", "--to", URI, *options)
+    fourm("data", "append", "samples.jsonl", "--to", URI, *options)
+    fourm("data", "encode", URI, *options)
+    fourm("data", "compact", URI, *options)
+    fourm("data", "clean", URI, *options)
+    found = json.loads(fourm("data", "status", URI, "--json", *options))
+
+    assert (found["rows"], found["fragments"], found["streams"][0]["state"]) == (18, 1, "encoded")
+    assert found["path"] == URI
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["modalities.yaml", "samples.jsonl"]
