@@ -2,11 +2,11 @@
 
     position p --weights--> dataset d, and its own position q --Order(seed of d)--> epoch of d, row of d
 
-The datasets take turns as evenly as their weights allow. Of the positions 0 .. r - 1 that the datasets before
-it have left, dataset d takes floor(r f), where f is its share of the weights not dealt with yet; so position r
-is its own where floor((r + 1) f) is one more than floor(r f). Every stretch of n positions then holds n times
-its weight of each dataset, to within one sample of two datasets and a few of many. All of it is integer
-arithmetic on p alone: seeking costs as much as there are datasets.
+The datasets take turns as evenly as their weights allow. Of the positions 0 .. r - 1 that the datasets
+before it have left, dataset d takes floor(r f), where f is its share of the weights not dealt with yet; so
+position r is its own where floor((r + 1) f) is one more than floor(r f). Every stretch of n positions then
+holds n times its weight of each dataset, to within one sample of two datasets and a few of many. All of it
+is integer arithmetic on p alone: seeking costs as much as there are datasets.
 
 Each dataset goes through epochs of its own: all of its rows once, then all of them again. There is no further
 shuffle among the datasets, since the gradient of a step does not depend on the order within it.

@@ -65,7 +65,7 @@ def parts_of(given: Given) -> tuple[Part, ...]:
 def schema_of_samples(given: Given) -> Schema:
     """The schema of a dataset; of several, all that one of them has.
 
-    Of an entry that several have, the first dataset's holds where they differ in nothing that values depend on.
+    Where entries of one name differ in nothing that values depend on, that of the first dataset holds.
 
     Raises:
         DataError: if a dataset cannot be opened, or two mean different things by one name.
