@@ -35,7 +35,9 @@ BLOCKS = st.lists(st.one_of(rows(VIEWS), rows(ONE)), min_size=1, max_size=3)
 
 
 def block_of(given_rows: list[Row]) -> Block:
-    table = pa.table({name: pa.array([row[name] for row in given_rows], kind) for name, kind in TYPES.items()})
+    table = pa.table(
+        {name: pa.array([row[name] for row in given_rows], kind) for name, kind in TYPES.items()}
+    )
     return read_block(np.arange(len(given_rows)), table, frozenset())
 
 
@@ -57,7 +59,8 @@ def test_a_batch_has_what_its_rows_have(blocks: list[list[Row]], data: st.DataOb
     for name, column in texts.items():
         values = [row[name] for row in chosen]
         views = [
-            (value or [[]])[draw % max(len(value or []), 1)] for value, draw in zip(values, draws, strict=True)
+            (value or [[]])[draw % max(len(value or []), 1)]
+            for value, draw in zip(values, draws, strict=True)
         ]
         assert column.present.tolist() == [value is not None for value in values]
         assert [

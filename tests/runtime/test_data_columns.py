@@ -1,6 +1,5 @@
 """Arrow columns and arrays say the same, through slices, nulls and empty lists."""
 
-import numpy as np
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
