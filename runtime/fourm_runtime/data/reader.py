@@ -10,6 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -49,6 +50,8 @@ _THREADS = 2
 class Reader:
     """Reads batches of a plan's streams from one version of a dataset. Many threads may use one reader.
 
+    Sent to another process it opens the dataset there anew, in the same version: handles do not travel.
+
     Args:
         dataset: the version to read.
         plan: the model's streams; those that the dataset does not have are absent from its batches.
@@ -79,6 +82,7 @@ class Reader:
             )
         for stream in self._streams:
             _check_stream(dataset, stream)
+        self._told = dataset.path, dataset.version, plan, streams, cache_blocks
         self._dataset = dataset.arrow
         self._rows = dataset.rows
         self._views = {
@@ -103,6 +107,9 @@ class Reader:
         self._cache: OrderedDict[int, Block] = OrderedDict()
         self._lock = threading.Lock()
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="reader")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _reopened, self._told
 
     @property
     def streams(self) -> tuple[Stream, ...]:
@@ -223,6 +230,12 @@ class Reader:
                 got=str(error).splitlines()[0][:200],
                 mend="was it cleaned up? pin the version a run reads",
             ) from error
+
+
+def _reopened(
+    path: Path, version: int, plan: Plan, streams: Sequence[str] | None, cache_blocks: int
+) -> Reader:
+    return Reader(Dataset.open(path, version), plan, streams, cache_blocks)
 
 
 def _check_stream(dataset: Dataset, stream: Stream) -> None:
