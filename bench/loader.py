@@ -34,7 +34,7 @@ from pathlib import Path
 
 import attrs
 import numpy as np
-import webdataset
+from webdataset.compat import WebDataset
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / folder) for folder in (".", "codecs", "runtime")]
@@ -156,7 +156,7 @@ def read_tars(folder: Path, schema: Schema, columns: dict[str, str]) -> Iterator
         readers = {}
         for stream, modality in columns.items():
             shards = [str(path) for path in sorted((folder / modality).glob("*.tar"))]
-            opened = webdataset.WebDataset(shards, shardshuffle=False, empty_check=False)
+            opened = WebDataset(shards, shardshuffle=False, empty_check=False)
             readers[stream] = iter(opened.decode())
         rows: list[tuple[dict[str, object], ...]] = []
         for samples in zip(*readers.values(), strict=True):

@@ -27,7 +27,7 @@ PLAN = resolve(small_schema())
 MASKER = Masker(PLAN, small_recipe().mixture(PLAN), seed=7)
 ALLOCATION = allocate(PLAN)
 SAMPLES, STEPS = 13, 6
-ORDERS = [Order(37, 3, block=4, pool=3), MixedOrder((20, 17), (0.6, 0.4), 3)]
+ORDERS: list[SampleOrder] = [Order(37, 3, block=4, pool=3), MixedOrder((20, 17), (0.6, 0.4), 3)]
 
 
 def digest(step: PreparedStep) -> str:
