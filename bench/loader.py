@@ -1,11 +1,11 @@
 """Rows per second from a dataset on disk into packed, masked batches, beside the limits and a tar reader.
 
-    python bench/loader.py [--rows 100000] [--epochs 3] [--threads 2] [--tar-rows 4000] [--quick] [--json]
+    python bench/loader.py [--rows 100000] [--epochs 3] [--threads 1] [--tar-rows 4000] [--quick] [--json]
 
 It writes 100,000 rows of 12 grids and 8 texts (see `bench/token_rows.py`) into a temporary folder and reads
 them in one process, in the order of a run, 256 samples a step:
 
-    packed     prefetch threads read, mask and pack steps of up to 256 + 256 tokens a sample
+    packed     a prefetch thread reads, masks and packs steps of up to 256 + 256 tokens a sample
     unmasked   the same samples in the same order as a batch of whole columns, on this thread
     scan       the same columns block by block in the order of the file, as Arrow tables: what Lance can do
     memcpy     a copy of as many bytes
@@ -31,6 +31,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import attrs
 import numpy as np
@@ -153,11 +154,11 @@ def read_tars(folder: Path, schema: Schema, columns: dict[str, str]) -> Iterator
         columns: stream -> modality.
     """
     while True:
-        readers = {}
+        readers: dict[str, Iterator[dict[str, object]]] = {}
         for stream, modality in columns.items():
             shards = [str(path) for path in sorted((folder / modality).glob("*.tar"))]
             opened = WebDataset(shards, shardshuffle=False, empty_check=False)
-            readers[stream] = iter(opened.decode())
+            readers[stream] = cast("Iterator[dict[str, object]]", opened.decode())
         rows: list[tuple[dict[str, object], ...]] = []
         for samples in zip(*readers.values(), strict=True):
             keys = {sample["__key__"] for sample in samples}
@@ -275,7 +276,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2, help="prefetch threads")
+    parser.add_argument("--threads", type=int, default=1, help="prefetch threads")
     parser.add_argument("--tar-rows", type=int, default=4000, help="rows that are written as tars too")
     parser.add_argument("--rounds", type=int, default=7, help="rounds of the ways that run in turn")
     parser.add_argument("--quick", action="store_true", help="small, to see that it works")
