@@ -172,8 +172,8 @@ def _pack_range(
             [(np.arange(parallel.size), parallel), (parallel.size + np.arange(causal.size), causal)],
         ),
         parallel_size=parallel.size,
-        parallel_lengths=_block_lengths(parallel, plan),
-        causal_lengths=_block_lengths(causal, plan) + tuple(_tail_lengths(tail_out)),
+        parallel_lengths=_block_lengths(parallel),
+        causal_lengths=_block_lengths(causal) + tuple(_tail_lengths(tail_out)),
         parallel_queries=tuple(np.bincount(parallel.samples, minlength=count).tolist() + idle),
         causal_queries=tuple(
             np.bincount(causal.samples, minlength=count).tolist() + ([tail_out, *idle[1:]] if tail else [])
@@ -244,23 +244,24 @@ def _side(
     return Side(torch.from_numpy(rows), torch.from_numpy(positions), torch.from_numpy(streams))
 
 
-def _block_lengths(tokens: _Tokens, plan: Plan) -> tuple[int, ...]:
+def _block_lengths(tokens: _Tokens) -> tuple[int, ...]:
     """Run lengths of (sample, stream), in order."""
-    key = tokens.samples.astype(np.int64) * len(plan.streams) + tokens.stream_index
-    return tuple(np.unique(key, return_counts=True)[1].tolist())
+    return tuple(np.diff(_starts(tokens), append=tokens.size).tolist())
 
 
-def _starts(tokens: _Tokens) -> list[int]:
-    """Where each (sample, stream) begins."""
-    key = np.stack([tokens.samples, tokens.stream_index])
-    return np.flatnonzero((np.diff(key, prepend=-1, axis=1) != 0).any(axis=0)).tolist()
+def _starts(tokens: _Tokens) -> Int64:
+    """Where each (sample, stream) begins; tokens are in this order already, so nothing is sorted."""
+    begins = np.ones(tokens.size, np.bool_)
+    begins[1:] = np.diff(tokens.samples) != 0
+    begins[1:] |= np.diff(tokens.stream_index) != 0
+    return np.flatnonzero(begins)
 
 
 def _joined(parallel: _Tokens, causal: _Tokens, tail: list[int]) -> JoinedKeys:
     """Each block sees the blocks of its sample whose streams come before its own, then itself."""
     blocks: list[tuple[int, int, NDArray[np.int64]]] = []
     for tokens, offset in ((parallel, 0), (causal, parallel.size)):
-        for first, last in itertools.pairwise([*_starts(tokens), tokens.size]):
+        for first, last in itertools.pairwise([*_starts(tokens).tolist(), tokens.size]):
             places = np.arange(first, last) + offset
             blocks.append((int(tokens.samples[first]), int(tokens.stream_index[first]), places))
     seen = []

@@ -132,7 +132,7 @@ def small_train(
     """Train on made-up samples."""
     schema = small_schema(more)
     start = begin(recipe, schema, run, small_codecs(schema), resume=resume, extend=extend)
-    samples = Samples(source or MadeUp(resolve(schema)), DatasetMark("made up", 1, ROWS))
+    samples = Samples(source or MadeUp(resolve(schema)), (DatasetMark("made up", 1, ROWS),))
     return run_steps(recipe, start, samples, run, world, quiet=True)
 
 

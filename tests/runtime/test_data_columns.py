@@ -1,12 +1,10 @@
 """Arrow columns and arrays say the same, through slices, nulls and empty lists."""
 
-import numpy as np
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fourm_runtime.data.columns import (
-    choose_views,
     is_present,
     read_fixed,
     read_nested,
@@ -42,21 +40,6 @@ def test_fixed_columns_survive_reading_and_writing(rows: list[list[int] | None],
 
     assert present.tolist() == [row is not None for row in rows[start:]] == is_present(column).tolist()
     assert write_fixed(table, present).to_pylist() == rows[start:]
-
-
-@given(NESTED, st.data())
-def test_a_view_is_the_draw_modulo_the_views(rows: list[list[list[int]] | None], data: st.DataObject) -> None:
-    places = data.draw(st.lists(st.integers(0, max(len(rows) - 1, 0)), max_size=8 if rows else 0))
-    draws = data.draw(st.lists(st.integers(0, 2**64 - 1), min_size=len(places), max_size=len(places)))
-    column = read_nested(pa.array(rows, pa.list_(pa.list_(pa.uint16()))))
-    ids, lengths = choose_views(column, np.array(places, np.int64), np.array(draws, np.uint64))
-
-    chosen = [
-        (rows[place] or [[]])[draw % max(len(rows[place] or []), 1)]
-        for place, draw in zip(places, draws, strict=True)
-    ]
-    assert ids.tolist() == [identity for view in chosen for identity in view]
-    assert lengths.tolist() == [len(view) for view in chosen]
 
 
 def test_what_a_null_row_covers_is_not_shown() -> None:

@@ -14,6 +14,33 @@ def test_results_come_in_order_and_end() -> None:
         assert list(squares) == []
 
 
+@pytest.mark.parametrize("threads", [0, 1, 2, 3])
+def test_any_number_of_threads_gives_the_same_results_in_the_same_order(threads: int) -> None:
+    """Later steps may be ready before earlier ones; they wait for their turn."""
+
+    def slow_at_first(step: int) -> int:
+        time.sleep(0.02 if step % 3 == 0 else 0.0)
+        return step
+
+    with Prefetch(slow_at_first, first=5, stop=20, ahead=2, threads=threads) as steps:
+        assert list(steps) == list(range(5, 20))
+
+
+def test_threads_prepare_at_the_same_time() -> None:
+    """Two steps meet at a barrier that neither could pass alone."""
+    meeting = threading.Barrier(2, timeout=10)
+    with Prefetch(lambda step: meeting.wait() >= 0, stop=6, threads=2) as steps:
+        assert list(steps) == [True] * 6
+
+
+def test_without_threads_nothing_runs_ahead() -> None:
+    seen: list[int] = []
+    before = threading.active_count()
+    with Prefetch(seen.append, threads=0) as steps:
+        assert (next(steps), next(steps)) == (None, None)
+        assert (seen, threading.active_count()) == ([0, 1], before)
+
+
 def test_no_more_is_prepared_than_was_asked_for() -> None:
     """Prepared steps take memory: `ahead` finished ones and one in the making."""
     seen: list[int] = []
@@ -31,13 +58,14 @@ def test_no_more_is_prepared_than_was_asked_for() -> None:
         assert seen == [0, 1, 2, 3]
 
 
-def test_a_fault_is_raised_where_its_result_would_have_come() -> None:
+@pytest.mark.parametrize("threads", [0, 1, 3])
+def test_a_fault_is_raised_where_its_result_would_have_come(threads: int) -> None:
     def prepare(step: int) -> int:
         if step == 2:
             raise ValueError("row 7 is damaged")
         return step
 
-    with Prefetch(prepare) as steps:
+    with Prefetch(prepare, threads=threads) as steps:
         assert [next(steps), next(steps)] == [0, 1]
         with pytest.raises(ValueError, match="row 7 is damaged"):
             next(steps)

@@ -8,10 +8,24 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from fourm_runtime.assemble import assemble
 from fourm_runtime.data.order import Order
+from fourm_runtime.masking.mask import Masker
 from fourm_runtime.training.gradients import FlatGradients
 from fourm_runtime.training.metrics import read_metrics
-from tests.runtime.small_run import ROWS, own_process, small_recipe, small_train, step_gradients
+from fourm_runtime.training.preparation import Preparation
+from fourm_runtime.training.step import StepCounts, compute_gradients
+from fourm_runtime.training.world import World
+from fourm_schema.resolve import resolve
+from tests.runtime.small_run import (
+    ROWS,
+    MadeUp,
+    own_process,
+    small_recipe,
+    small_schema,
+    small_train,
+    step_gradients,
+)
 
 Named = dict[str, torch.Tensor]
 
@@ -47,6 +61,36 @@ def test_micro_batches_add_up_to_the_whole_step(whole: tuple[Named, torch.Tensor
     assert source.asked[0] == whole[2]
     assert_same(gradients, whole[0])
     torch.testing.assert_close(losses.sums, whole[1], rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("size", [3, 4])
+def test_parts_of_any_number_of_ranks_add_up_to_the_whole_step(
+    whole: tuple[Named, torch.Tensor, list[int]], size: int
+) -> None:
+    """What ranks sum, summed here: their parts are uneven, and some have no target of a stream."""
+    plan, recipe = resolve(small_schema()), small_recipe()
+    model = assemble(plan, recipe.model.architecture(), seed=3).double()
+    masker, order = Masker(plan, recipe.mixture(plan), seed=7), Order(ROWS, seed=7, block=8, pool=4)
+    parts = [
+        Preparation(MadeUp(plan), order, masker, plan, model.allocation, 64, world=World(rank, size)).prepare(
+            1
+        )
+        for rank in range(size)
+    ]
+    names = {name for part in parts for name in part.targets}
+    counts = StepCounts(
+        {name: sum(part.targets.get(name, 0) for part in parts) for name in names},
+        sum(part.tokens_in for part in parts),
+    )
+    gradients = FlatGradients(model.parameters())
+    summed: Named = {}
+    for part in parts:
+        compute_gradients(model, gradients, part, counts, World())
+        for name, parameter in model.named_parameters():
+            assert parameter.grad is not None
+            summed[name] = summed.get(name, 0.0) + parameter.grad
+
+    assert_same(summed, whole[0])
 
 
 @pytest.fixture(scope="module")

@@ -162,7 +162,7 @@ def test_an_infinite_gradient_is_found_though_every_loss_is_finite() -> None:
 def test_more_ranks_than_samples_are_refused(tmp_path: Path) -> None:
     schema = small_schema()
     start = begin(small_recipe(), schema, tmp_path, small_codecs(schema))
-    samples = Samples(MadeUp(start.checkpoint.plan), DatasetMark("made up", 1, ROWS))
+    samples = Samples(MadeUp(start.checkpoint.plan), (DatasetMark("made up", 1, ROWS),))
 
     with pytest.raises(TrainingError, match=r"less than one sample per rank; got 16 samples, 17 ranks"):
         run_steps(small_recipe(), start, samples, tmp_path, World(0, 17))

@@ -64,7 +64,10 @@ def test_tokens_are_turned_into_steps_by_the_largest_budgets() -> None:
             "steps: {total: 4, warmup: 1, warmup_tokens: 5}\n",
             r"has both `warmup` \(steps\) and `warmup_tokens`",
         ),
-        ("steps: {total: 4}\ndatasets: {a.lance: 0.8, b.lance: 0.2}\n", r"trains on one dataset, not 2"),
+        (
+            "steps: {total: 4}\ndatasets: {a.lance: 0, b.lance: -0.2}\n",
+            r"(?s)datasets.a\.lance: must be above 0; got 0\n.*datasets.b\.lance: must be above 0; got -0\.2",
+        ),
         ("steps: {total: 4}\nmodel: {size: huge}\n", r"known: nano, tiny, small, base, large, xlarge"),
         ("steps: {total: 4}\nmasks: []\n", r"is empty; leave it out, or add e\.g\. \{preset: all_to_all"),
         ("steps: {total: 4}\noptimizer: {lr: 1e-4, min_lr: 1e-3}\n", r"min_lr 0\.001 is above lr 0\.0001"),

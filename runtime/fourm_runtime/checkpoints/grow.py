@@ -22,7 +22,7 @@ from fourm_schema.resolve import resolve
 from fourm_schema.schema import Schema
 
 _SAYS_NOTHING_OF_VALUES = {"description", "source", "derive", "label", "aliases"}
-_MAY_CHANGE = {*_SAYS_NOTHING_OF_VALUES, "role", "loss_weight", "shown", "views"}
+MAY_CHANGE = {*_SAYS_NOTHING_OF_VALUES, "role", "loss_weight", "shown", "views"}
 _MEND = "set these fields back, or declare the changed modality under a new name and use --extend"
 
 
@@ -61,7 +61,7 @@ def compare_schemas(old: Schema, new: Schema) -> SchemaChange:
                     f"was {was.get(field)!r} when the model was trained",
                     repr(now.get(field)),
                 )
-                (policy if field in _MAY_CHANGE else broken).append(fault)
+                (policy if field in MAY_CHANGE else broken).append(fault)
     return SchemaChange(
         tuple(name for name in after.names if name not in before.names),
         tuple(name for name in before.names if name not in after.names),

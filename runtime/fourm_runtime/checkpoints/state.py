@@ -1,6 +1,6 @@
 """What a run needs to go on exactly where a checkpoint was made, beside the model itself.
 
-    training/state.json               step, recipe, dataset
+    training/state.json               step, recipe, datasets
     training/optimizer.safetensors    moments and step of each parameter
     training/average.safetensors      the averaged weights, if the run keeps them
 
@@ -28,18 +28,20 @@ class DatasetMark:
         path: where the dataset was.
         version: its version; an older one stays readable.
         rows: its samples; the order of samples depends on it.
+        weight: how often it is drawn from, relative to the other datasets of a mixture.
     """
 
     path: str
     version: int
     rows: int
+    weight: float = 1.0
 
 
 @attrs.frozen
 class _Record:
     step: int
     recipe: dict[str, object]
-    dataset: DatasetMark
+    datasets: tuple[DatasetMark, ...]
     average_updates: int | None
 
 
@@ -50,7 +52,7 @@ class TrainingState:
     Attributes:
         step: steps done; the next one has this number.
         recipe: the run's recipe as plain values.
-        dataset: what it reads.
+        datasets: what it reads; several are a mixture, in this order.
         optimizer: see `fourm_runtime.training.optimizer.optimizer_tensors`.
         average: averaged weights by name; None if the run keeps none.
         average_updates: how often the average was updated.
@@ -58,7 +60,7 @@ class TrainingState:
 
     step: int
     recipe: Mapping[str, object]
-    dataset: DatasetMark
+    datasets: tuple[DatasetMark, ...]
     optimizer: Mapping[str, torch.Tensor]
     average: Mapping[str, torch.Tensor] | None = None
     average_updates: int = 0
@@ -69,7 +71,7 @@ def save_state(checkpoint: Path, state: TrainingState) -> None:
     folder = checkpoint / FOLDER
     folder.mkdir()
     updates = None if state.average is None else state.average_updates
-    write_record(folder / STATE, _Record(state.step, dict(state.recipe), state.dataset, updates))
+    write_record(folder / STATE, _Record(state.step, dict(state.recipe), state.datasets, updates))
     write_tensors(folder / OPTIMIZER, state.optimizer)
     if state.average is not None:
         write_tensors(folder / AVERAGE, state.average)
@@ -88,12 +90,16 @@ def load_state(checkpoint: Path) -> TrainingState:
             "has no training state, so no run can go on from it",
             mend="resume from a run's checkpoint",
         )
-    record = read_record(folder / STATE, _Record, read_json(folder / STATE))
+    found = read_json(folder / STATE)
+    if isinstance(found, dict) and "dataset" in found:
+        # As it was written before there were mixtures.
+        found["datasets"] = [found.pop("dataset")]
+    record = read_record(folder / STATE, _Record, found)
     average = None if record.average_updates is None else read_tensors(folder / AVERAGE)
     return TrainingState(
         record.step,
         record.recipe,
-        record.dataset,
+        record.datasets,
         read_tensors(folder / OPTIMIZER),
         average,
         record.average_updates or 0,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from fourm_runtime.training.mixing import Given
     from fourm_schema.schema import Schema
 
 
@@ -30,7 +31,7 @@ def train(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option("--data", metavar="DATASET", help="Samples, encoded. Default: the recipe's dataset."),
+        typer.Option("--data", metavar="DATASET", help="Samples, encoded. Default: the recipe's datasets."),
     ] = None,
     held_out: Annotated[
         Path | None, typer.Option("--held-out", metavar="DATASET", help="Samples to evaluate on, encoded.")
@@ -93,8 +94,8 @@ def train(
     from fourm_schema.load import load_schema
 
     how = load_recipe(recipe, settings or ())
-    samples = data or next((Path(name) for name in how.datasets), None)
-    if samples is None:
+    samples = data or how.datasets
+    if not samples:
         raise TrainingError(
             str(recipe), "names no dataset", mend="give --data, or write datasets: {x.lance: 1}"
         )
@@ -133,10 +134,13 @@ def train(
     print(f"{done.checkpoint}: {done.step:,} of {how.total_steps:,} steps{loss}, {ended}")
 
 
-def _tell_left_out(samples: Path, declared: "Schema") -> None:
-    """Name what a dataset has and the model does not know."""
+def _tell_left_out(samples: "Given", declared: "Schema") -> None:
+    """Name what datasets have and the model does not know."""
     from fourm_runtime.data.dataset import Dataset
+    from fourm_runtime.training.mixing import parts_of
 
-    more = [name for name in Dataset.open(samples).schema.modalities if name not in declared.modalities]
-    if more:
-        print(f"{samples}: the model does not know {', '.join(more)}; --schema can add them")
+    for part in parts_of(samples):
+        dataset = part.dataset if isinstance(part.dataset, Dataset) else Dataset.open(part.dataset)
+        more = [name for name in dataset.schema.modalities if name not in declared.modalities]
+        if more:
+            print(f"{dataset.path}: the model does not know {', '.join(more)}; --schema can add them")

@@ -123,27 +123,6 @@ def is_ragged(kind: pa.DataType) -> bool:
     return bool(pa.types.is_list(kind) and pa.types.is_fixed_size_list(kind.value_type))
 
 
-def choose_views(rows: Nested, places: Int64, draws: NDArray[np.uint64]) -> tuple[Numbers, Int64]:
-    """Take one view of some rows.
-
-    Args:
-        rows: the column.
-        places: (P,) rows of it.
-        draws: (P,) any words; a row with k views shows view draws[p] mod k.
-
-    Returns:
-        the ids of the chosen views, end to end, and (P,) how many each row has; a null row shows none.
-    """
-    first, counts = rows.views[places], rows.views[places + 1] - rows.views[places]
-    full = counts > 0
-    view = (first + (draws % np.maximum(counts, 1).astype(np.uint64)).astype(np.int64))[full]
-    starts = np.zeros(len(places), np.int64)
-    lengths = np.zeros(len(places), np.int64)
-    starts[full] = rows.bounds[view]
-    lengths[full] = rows.bounds[view + 1] - rows.bounds[view]
-    return rows.ids[np.repeat(starts, lengths) + ranks(lengths)], lengths
-
-
 def ranks(lengths: Int64) -> Int64:
     """0 .. l - 1 for each length l, end to end."""
     ends = np.cumsum(lengths)

@@ -11,6 +11,8 @@ across versions, and a run must resume years later. The tests publish vectors of
 Shapes: P positions.
 """
 
+from typing import Protocol
+
 import attrs
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,6 +27,7 @@ _ROUNDS = 8
 _OF_BLOCKS = 1
 _OF_ROWS = 2
 _OF_SAMPLES = 3
+_OF_DATASETS = 4
 
 
 def keyed(*parts: ArrayLike) -> UInt64:
@@ -48,6 +51,11 @@ def sample_hash(seed: int, epochs: ArrayLike, samples: ArrayLike) -> UInt64:
     It depends on the sample's number, never on its row, the batch or the worker that loads it.
     """
     return keyed(seed, _OF_SAMPLES, epochs, samples)
+
+
+def dataset_seed(seed: int, number: int) -> int:
+    """The seed of one dataset's order within a mixture; that of the first is the run's own."""
+    return seed if number == 0 else int(keyed(seed, _OF_DATASETS, number)[0])
 
 
 def permute(values: Int64, sizes: Int64, keys: UInt64, inverse: bool = False) -> Int64:
@@ -96,6 +104,41 @@ def _words(part: ArrayLike) -> UInt64:
     if isinstance(part, int):
         return np.array([part % 2**64], dtype=np.uint64)
     return np.atleast_1d(np.asarray(part)).astype(np.uint64)
+
+
+def step_positions(step: int, samples_per_step: int, rank: int = 0, world: int = 1) -> Int64:
+    """The positions of global step t that a rank works on: a contiguous slice of [t G, (t + 1) G).
+
+    Args:
+        step: global step t, from 0.
+        samples_per_step: G, the samples of a step over all ranks.
+        rank: this rank.
+        world: how many ranks share the step; slices differ by at most one sample.
+
+    Returns:
+        Positions of the slice; the slices of all ranks laid end to end are the step.
+    """
+    assert 0 <= rank < world, "a rank lies below the world size"
+    first = step * samples_per_step
+    start, stop = (first + samples_per_step * number // world for number in (rank, rank + 1))
+    return np.arange(start, stop, dtype=np.int64)
+
+
+class SampleOrder(Protocol):
+    """Which sample stands at each global position, of one dataset or of several."""
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        ...
+
+    def at(self, positions: ArrayLike) -> tuple[Int64, Int64]:
+        """Epoch and row at each global position."""
+        ...
+
+    def step(self, step: int, samples_per_step: int, rank: int = 0, world: int = 1) -> tuple[Int64, Int64]:
+        """Epochs and rows of a rank's slice of a global step."""
+        ...
 
 
 @attrs.frozen
@@ -154,18 +197,5 @@ class Order:
         return epochs, chosen * self.block + inside
 
     def step(self, step: int, samples_per_step: int, rank: int = 0, world: int = 1) -> tuple[Int64, Int64]:
-        """The samples of global step t that a rank works on: a contiguous slice of [t G, (t + 1) G).
-
-        Args:
-            step: global step t, from 0.
-            samples_per_step: G, the samples of a step over all ranks.
-            rank: this rank.
-            world: how many ranks share the step; slices differ by at most one sample.
-
-        Returns:
-            epochs and rows of the slice; the slices of all ranks laid end to end are the step.
-        """
-        assert 0 <= rank < world, "a rank lies below the world size"
-        first = step * samples_per_step
-        start, stop = (first + samples_per_step * number // world for number in (rank, rank + 1))
-        return self.at(np.arange(start, stop, dtype=np.int64))
+        """Epochs and rows of the samples of a global step that a rank works on; see `step_positions`."""
+        return self.at(step_positions(step, samples_per_step, rank, world))

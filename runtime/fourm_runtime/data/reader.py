@@ -10,29 +10,26 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import TracebackType
-from typing import Self, cast
+from typing import Self
 
-import attrs
 import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from fourm_codecs.dense import DenseView
-from fourm_runtime.batch import Batch, Bools, Column, Dense, DenseSequences, Grid, Int64, Ints, Sequences
-from fourm_runtime.data.chunks import join, take_chunks
-from fourm_runtime.data.columns import (
-    Nested,
-    Numbers,
-    Ragged,
-    choose_views,
-    cumulated,
-    is_ragged,
-    ranks,
-    read_fixed,
-    read_nested,
-    read_ragged,
+from fourm_runtime.batch import Batch, Bools, Column, Dense, DenseSequences, Grid, Int64
+from fourm_runtime.data.blocks import (
+    Block,
+    as_ids,
+    gather_chunks,
+    gather_fixed,
+    gather_ragged,
+    gather_texts,
+    read_block,
 )
+from fourm_runtime.data.columns import Numbers, Ragged, is_ragged, read_fixed, read_ragged
 from fourm_runtime.data.dataset import Dataset
 from fourm_runtime.data.encoding import StreamStatus, status_of
 from fourm_runtime.data.layout import SAMPLE, raw_bytes
@@ -50,24 +47,10 @@ _WIDE_BYTES = 16_384
 _THREADS = 2
 
 
-@attrs.frozen(eq=False)
-class _Fixed:
-    """A column of equally long rows: (B, numbers)."""
-
-    table: Numbers
-    present: Bools
-
-
-@attrs.frozen(eq=False)
-class _Block:
-    """The columns of a block of consecutive rows, and the numbers of its samples."""
-
-    samples: Int64
-    columns: dict[str, _Fixed | Nested | Ragged]
-
-
 class Reader:
     """Reads batches of a plan's streams from one version of a dataset. Many threads may use one reader.
+
+    Sent to another process it opens the dataset there anew, in the same version: handles do not travel.
 
     Args:
         dataset: the version to read.
@@ -99,6 +82,7 @@ class Reader:
             )
         for stream in self._streams:
             _check_stream(dataset, stream)
+        self._told = dataset.path, dataset.version, plan, streams, cache_blocks
         self._dataset = dataset.arrow
         self._rows = dataset.rows
         self._views = {
@@ -118,10 +102,14 @@ class Reader:
         }
         self._wide = sorted(wide)
         self._narrow = sorted({stream.column for stream in self._streams} - wide)
+        self._sets = frozenset(stream.column for stream in self._streams if stream.kind == "set")
         self._cache_blocks = cache_blocks
-        self._cache: OrderedDict[int, _Block] = OrderedDict()
+        self._cache: OrderedDict[int, Block] = OrderedDict()
         self._lock = threading.Lock()
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="reader")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _reopened, self._told
 
     @property
     def streams(self) -> tuple[Stream, ...]:
@@ -157,28 +145,26 @@ class Reader:
         for member, place, block in parts:
             samples[member] = block.samples[place]
         draws = sample_hash(seed, epoch, samples)
-        wide = self._take_wide(wanted)
+        tables, ragged = self._take_wide(wanted)
+        tables |= gather_fixed(parts, len(wanted))
+        texts = gather_texts(parts, draws, len(wanted))
         columns: dict[str, Column] = {}
         for stream in self._streams:
             if stream.kind == "set":
                 # A word of its own per set: equal orders would tell which items belong together.
                 word = self._orders.get(stream.name)
                 turns = None if word is None else keyed(draws, word)
-                columns[stream.name] = _gather_chunks(parts, stream.column, turns, len(wanted))
-                continue
-            if stream.layout == "sequence" and stream.is_dense:
-                found = wide.get(stream.column) or _gather_ragged(parts, stream.column, len(wanted))
-                assert isinstance(found, Ragged), "sequences of vectors lie in ragged rows"
+                columns[stream.name] = gather_chunks(parts, stream.column, turns, len(wanted))
+            elif stream.layout == "sequence" and stream.is_dense:
+                found = ragged.get(stream.column) or gather_ragged(parts, stream.column, len(wanted))
                 columns[stream.name] = self._vectors(stream, found)
-                continue
-            if stream.layout == "sequence":
-                columns[stream.name] = _gather_nested(parts, stream.column, draws, len(wanted))
-                continue
-            fixed = wide.get(stream.column) or _gather_fixed(parts, stream.column, len(wanted))
-            assert isinstance(fixed, _Fixed), "grids and dense values lie in fixed-size rows"
-            columns[stream.name] = (
-                self._dense(stream, fixed) if stream.is_dense else Grid(_ids(fixed.table), fixed.present)
-            )
+            elif stream.layout == "sequence":
+                columns[stream.name] = texts[stream.column]
+            else:
+                table, present = tables[stream.column]
+                columns[stream.name] = (
+                    self._dense(stream, table, present) if stream.is_dense else Grid(as_ids(table), present)
+                )
         return Batch(samples, columns)
 
     def close(self) -> None:
@@ -194,19 +180,19 @@ class Reader:
     ) -> None:
         self.close()
 
-    def _dense(self, stream: Stream, fixed: _Fixed) -> Dense:
+    def _dense(self, stream: Stream, table: Numbers, present: Bools) -> Dense:
         # What `DenseView.encode` does, in float32 and without its checks: stored values have passed them.
         # Patches are cut while the numbers are still small, since moving bytes is what takes the time.
         view = self._views[stream.name]
-        tokens = view.patches(fixed.table.reshape(-1, *view.shape))
+        tokens = view.patches(table.reshape(-1, *view.shape))
         values = _scaled(view, tokens)
-        values[~fixed.present] = 0.0
-        return Dense(values, fixed.present)
+        values[~present] = 0.0
+        return Dense(values, present)
 
     def _vectors(self, stream: Stream, rows: Ragged) -> DenseSequences:
         return DenseSequences(_scaled(self._views[stream.name], rows.vectors), rows.bounds, rows.present)
 
-    def _blocks(self, numbers: list[int]) -> list[_Block]:
+    def _blocks(self, numbers: list[int]) -> list[Block]:
         with self._lock:
             found = {number: self._cache[number] for number in numbers if number in self._cache}
         # Two threads may read one block at once; the result is the same, and neither waits for the other.
@@ -220,18 +206,19 @@ class Reader:
                 self._cache.popitem(last=False)
         return [found[number] for number in numbers]
 
-    def _read_block(self, number: int) -> _Block:
+    def _read_block(self, number: int) -> Block:
         first = number * BLOCK_ROWS
         table = self._take(np.arange(first, min(first + BLOCK_ROWS, self._rows)), [SAMPLE, *self._narrow])
-        samples = table[SAMPLE].to_numpy()
-        return _Block(samples, {name: _read_column(table[name]) for name in self._narrow})
+        return read_block(table[SAMPLE].to_numpy(), table.select(self._narrow), self._sets)
 
-    def _take_wide(self, rows: Int64) -> dict[str, _Fixed | Nested | Ragged]:
-        """Columns whose single rows are large enough to be read alone."""
+    def _take_wide(self, rows: Int64) -> tuple[dict[str, tuple[Numbers, Bools]], dict[str, Ragged]]:
+        """Columns whose single rows are large enough to be read alone: of fixed size, and of sequences."""
         if not self._wide:
-            return {}
+            return {}, {}
         table = self._take(rows, self._wide)
-        return {name: _read_column(table[name]) for name in self._wide}
+        loose = [name for name in self._wide if is_ragged(table.schema.field(name).type)]
+        fixed = {name: read_fixed(table[name]) for name in self._wide if name not in loose}
+        return fixed, {name: read_ragged(table[name]) for name in loose}
 
     def _take(self, rows: Int64, columns: list[str]) -> pa.Table:
         try:
@@ -243,6 +230,12 @@ class Reader:
                 got=str(error).splitlines()[0][:200],
                 mend="was it cleaned up? pin the version a run reads",
             ) from error
+
+
+def _reopened(
+    path: Path, version: int, plan: Plan, streams: Sequence[str] | None, cache_blocks: int
+) -> Reader:
+    return Reader(Dataset.open(path, version), plan, streams, cache_blocks)
 
 
 def _check_stream(dataset: Dataset, stream: Stream) -> None:
@@ -282,84 +275,3 @@ def _scaled(view: DenseView, tokens: Numbers) -> NDArray[np.float32]:
     values = np.subtract(tokens, np.tile(np.asarray(view.centre, np.float32), repeats), dtype=np.float32)
     values /= np.tile(np.asarray(view.scale, np.float32), repeats)
     return values
-
-
-def _read_column(column: pa.ChunkedArray) -> _Fixed | Nested | Ragged:
-    if pa.types.is_fixed_size_list(column.type):
-        return _Fixed(*read_fixed(column))
-    return read_ragged(column) if is_ragged(column.type) else read_nested(column)
-
-
-Parts = Sequence[tuple[Int64, Int64, _Block]]
-"""Per block: places in the batch, the rows of the block that go there, the block."""
-
-
-def _gather_fixed(parts: Parts, name: str, rows: int) -> _Fixed:
-    columns = [_fixed(block, name) for _, _, block in parts]
-    table = np.zeros((rows, columns[0].table.shape[1]), columns[0].table.dtype)
-    present = np.zeros(rows, bool)
-    for (member, place, _), column in zip(parts, columns, strict=True):
-        table[member] = column.table[place]
-        present[member] = column.present[place]
-    return _Fixed(table, present)
-
-
-def _gather_ragged(parts: Parts, name: str, rows: int) -> Ragged:
-    columns = []
-    lengths, present = np.zeros(rows, np.int64), np.zeros(rows, bool)
-    for member, place, block in parts:
-        column = block.columns[name]
-        assert isinstance(column, Ragged), "sequences of vectors lie in ragged rows"
-        lengths[member] = (column.bounds[1:] - column.bounds[:-1])[place]
-        present[member] = column.present[place]
-        columns.append(column)
-    bounds = cumulated(lengths)
-    vectors = np.zeros((int(bounds[-1]), columns[0].vectors.shape[1]), columns[0].vectors.dtype)
-    for (member, place, _), column in zip(parts, columns, strict=True):
-        sizes = lengths[member]
-        vectors[np.repeat(bounds[member], sizes) + ranks(sizes)] = column.vectors[
-            np.repeat(column.bounds[place], sizes) + ranks(sizes)
-        ]
-    return Ragged(bounds, vectors, present)
-
-
-def _gather_nested(parts: Parts, name: str, draws: NDArray[np.uint64], rows: int) -> Sequences:
-    chosen = []
-    lengths = np.zeros(rows, np.int64)
-    present = np.zeros(rows, bool)
-    for member, place, block in parts:
-        column = _nested(block, name)
-        ids, sizes = choose_views(column, place, draws[member])
-        lengths[member] = sizes
-        present[member] = column.present[place]
-        chosen.append((member, ids, sizes))
-    offsets = cumulated(lengths)
-    flat = np.zeros(int(offsets[-1]), chosen[0][1].dtype)
-    for member, ids, sizes in chosen:
-        flat[np.repeat(offsets[member], sizes) + ranks(sizes)] = ids
-    return Sequences(_ids(flat), offsets, present)
-
-
-def _gather_chunks(parts: Parts, name: str, draws: NDArray[np.uint64] | None, rows: int) -> Sequences:
-    taken = []
-    for member, place, block in parts:
-        column = _nested(block, name)
-        taken.append((member, take_chunks(column, place, None if draws is None else draws[member])))
-    return join(taken, rows)
-
-
-def _nested(block: _Block, name: str) -> Nested:
-    column = block.columns[name]
-    assert isinstance(column, Nested), "sequences lie in nested rows"
-    return column
-
-
-def _fixed(block: _Block, name: str) -> _Fixed:
-    column = block.columns[name]
-    assert isinstance(column, _Fixed), "grids and dense values lie in fixed-size rows"
-    return column
-
-
-def _ids(numbers: Numbers) -> Ints:
-    assert np.issubdtype(numbers.dtype, np.unsignedinteger), "token columns hold unsigned ids"
-    return cast("Ints", numbers)

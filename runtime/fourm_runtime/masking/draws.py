@@ -74,6 +74,11 @@ def bits(key: UInt64, counter: UInt64 | np.uint64) -> UInt64:
     return mix(key + steps * _WEYL)
 
 
+def ahead(key: UInt64, counter: UInt64) -> UInt64:
+    """Keys whose draw number n is draw number `counter` + n of the given ones."""
+    return key + counter * _WEYL
+
+
 def uniforms(key: UInt64, counter: UInt64 | np.uint64) -> Float64:
     """Draw from the open interval (0, 1): the middles of 2^52 equal cells, so that log is finite."""
     drawn: Float64 = ((bits(key, counter) >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52

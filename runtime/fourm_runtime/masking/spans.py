@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourm_runtime.batch import Bools, Int32, Int64, Ints, Selection
-from fourm_runtime.masking.draws import Float64, derive, name_word, uniforms
+from fourm_runtime.masking.draws import Float64, ahead, derive, name_word, uniforms
 from fourm_runtime.mixer import UInt64
 from fourm_schema.plan import Special
 
@@ -117,33 +117,35 @@ def _draw_chunks(rows: Rows, offsets: Int64, token_starts: Int64 | None) -> Bool
         counts = np.minimum(rows.input_budget[row], lengths[row]) + 1
         ends = np.cumsum(counts)
         starts = ends - counts
-        owner = np.repeat(np.arange(len(row)), counts)
-        place = np.arange(int(ends[-1])) - starts[owner]
-        counter = (number.astype(np.uint64) << _TRY)[owner] + place.astype(np.uint64)
+        draws = np.arange(int(ends[-1]), dtype=np.uint64)
+        first = (number.astype(np.uint64) << _TRY) - starts.astype(np.uint64)
         with np.errstate(divide="ignore", over="ignore"):
-            rate = -1.0 / np.log1p(-chance)  # chance 0 gives infinite runs, chance 1 none
-            gaps = np.floor(-np.log(uniforms(keys[row][owner], counter)) * rate[owner])
-        gaps = np.minimum(gaps, lengths[row][owner]).astype(np.int64)
-        reached = np.cumsum(gaps + 1)
-        before = np.concatenate(([0], reached))[starts]
-        cell = reached - before[owner] - 1
-        inside = cell < lengths[row][owner]
-        stay = _sums(inside, starts, ends)
+            rate = 1.0 / np.log1p(-chance)  # chance 0 gives infinite runs, chance 1 none
+            points = uniforms(np.repeat(ahead(keys[row], first), counts), draws)
+            gaps = np.log(points, out=points)
+            gaps *= np.repeat(rate, counts)
+        limits = np.repeat(lengths[row], counts)
+        skipped = np.minimum(gaps, limits, out=gaps).astype(np.int64)
+        reached = np.cumsum(skipped + 1)
+        before = np.where(starts > 0, reached[starts - 1], 0)
+        cell = reached - np.repeat(before + 1, counts)
+        inside = cell < limits
+        stay = np.add.reduceat(inside, starts, dtype=np.int64)
         last = np.where(stay > 0, cell[starts + np.maximum(stay, 1) - 1], -1)
-        runs = _sums(inside & (gaps > 0), starts, ends) + (last < lengths[row] - 1)
+        runs = np.add.reduceat(inside & (skipped > 0), starts, dtype=np.int64) + (last < lengths[row] - 1)
         tokens = stay
         if token_starts is not None:
-            chunk = (offsets[row[owner]] + cell)[inside]
+            chunk = (np.repeat(offsets[row], counts) + cell)[inside]
             sizes = np.zeros(len(cell), np.int64)
             sizes[inside] = token_starts[chunk + 1] - token_starts[chunk]
-            tokens = _sums(sizes, starts, ends)
+            tokens = np.add.reduceat(sizes, starts)
         fits = (tokens + runs <= rows.input_budget[row]).reshape(len(waiting), width)
         found = fits.any(axis=1)
         winner = np.arange(len(waiting)) * width + fits.argmax(axis=1)
         won = np.zeros(len(row), np.bool_)
         won[winner[found]] = True
-        chosen = inside & won[owner]
-        kept[offsets[row[owner[chosen]]] + cell[chosen]] = True
+        chosen = inside & np.repeat(won, counts)
+        kept[(np.repeat(offsets[row], counts) + cell)[chosen]] = True
         waiting = waiting[~found]
         done, width = done + width, _TRIES_AT_ONCE
     return kept
@@ -161,23 +163,23 @@ def split_spans(rows: Rows, kept: Bools) -> tuple[Selection, Selection]:
     """
     lengths = np.diff(rows.offsets)
     row = np.repeat(np.arange(len(lengths)), lengths)
-    opens, run = _runs(kept, rows.offsets, row)
+    opens, run = _runs(kept, rows.offsets)
     most = rows.sentinel_count - 2
     if np.any(run > most[row]):
         kept = kept & (run < most[row])
-        opens, run = _runs(kept, rows.offsets, row)
+        opens, run = _runs(kept, rows.offsets)
     inputs = _visible(rows, kept, opens, run, row)
     targets = _predicted(rows, kept, opens, run, row)
     return inputs, targets
 
 
-def _runs(kept: Bools, offsets: Int64, row: Int64) -> tuple[Bools, Int64]:
+def _runs(kept: Bools, offsets: Int64) -> tuple[Bools, Int64]:
     """Where hidden runs open, and the number, from 1, of the last run opened at or before each token."""
     after_kept = np.empty(len(kept), np.bool_)
     after_kept[1:] = kept[:-1]
     after_kept[offsets[:-1][np.diff(offsets) > 0]] = True
     opens = ~kept & after_kept
-    return opens, _counts(opens, offsets, row)
+    return opens, _counts(opens, offsets)
 
 
 def _visible(rows: Rows, kept: Bools, opens: Bools, run: Int64, row: Int64) -> Selection:
@@ -196,7 +198,7 @@ def _predicted(rows: Rows, kept: Bools, opens: Bools, run: Int64, row: Int64) ->
     # A row that hides nothing would be its closing sentinel alone, which leaves nothing to predict.
     sizes = np.where(opened > 0, np.bincount(row[hidden], minlength=len(wanted)) + opened + 1, 0)
     firsts = np.cumsum(sizes) - sizes
-    rank = _counts(hidden, rows.offsets, row) - 1 + run  # among the row's hidden tokens and its sentinels
+    rank = _counts(hidden, rows.offsets) - 1 + run  # among the row's hidden tokens and its sentinels
     sentinel_rank = rank[opens] - 1
     full = np.empty(int(sizes.sum()), np.int64)
     full[firsts[row[hidden]] + rank[hidden]] = rows.ids[hidden]
@@ -284,18 +286,12 @@ def target_sequence(targets: Selection, sample: int) -> Int32:
     return np.concatenate((targets.previous[first:last][:1], targets.ids[first:last]))
 
 
-def _counts(flags: Bools, offsets: Int64, row: Int64) -> Int64:
+def _counts(flags: Bools, offsets: Int64) -> Int64:
     """Number of true flags of the row up to and including each token."""
     total = np.cumsum(flags, dtype=np.int64)
     before = np.concatenate(([0], total))[offsets[:-1]]
-    counted: Int64 = total - before[row]
-    return counted
-
-
-def _sums(values: Bools | Int64, starts: Int64, ends: Int64) -> Int64:
-    total = np.concatenate(([0], np.cumsum(values, dtype=np.int64)))
-    summed: Int64 = total[ends] - total[starts]
-    return summed
+    total -= np.repeat(before, np.diff(offsets))
+    return total
 
 
 def _ranks(counts: Int64) -> Int64:

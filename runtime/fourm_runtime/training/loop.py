@@ -16,7 +16,8 @@ from fourm_runtime.checkpoints import store as checkpoints
 from fourm_runtime.checkpoints.run_folder import publish, step_directory
 from fourm_runtime.checkpoints.state import DatasetMark, TrainingState
 from fourm_runtime.checkpoints.store import Checkpoint
-from fourm_runtime.data.order import Order
+from fourm_runtime.data.mixed_order import MixedOrder
+from fourm_runtime.data.order import Order, SampleOrder
 from fourm_runtime.data.prefetch import Prefetch
 from fourm_runtime.masking.mask import Masker
 from fourm_runtime.training.evaluate import evaluate
@@ -45,10 +46,18 @@ Evaluation = Callable[[Learner, int], None]
 
 @attrs.frozen(eq=False)
 class Samples:
-    """What training reads: a source of samples and which samples they are."""
+    """What training reads: a source of samples, and which samples they are: those of each dataset."""
 
     source: Source
-    mark: DatasetMark
+    marks: tuple[DatasetMark, ...]
+
+    def order(self, seed: int) -> SampleOrder:
+        """The order in which they are seen."""
+        if len(self.marks) == 1:
+            return Order(self.marks[0].rows, seed)
+        return MixedOrder(
+            tuple(mark.rows for mark in self.marks), tuple(mark.weight for mark in self.marks), seed
+        )
 
 
 @attrs.frozen
@@ -137,7 +146,7 @@ def run_steps(
     )
     preparation = Preparation(
         samples.source,
-        Order(samples.mark.rows, recipe.seed),
+        samples.order(recipe.seed),
         Masker(origin.plan, recipe.mixture(origin.plan), recipe.seed),
         origin.plan,
         origin.allocation,
@@ -154,7 +163,7 @@ def run_steps(
         nonlocal saved
         if saved != done:
             log.flush()
-            _save(learner, recipe, origin, samples.mark, run, done)
+            _save(learner, recipe, origin, samples.marks, run, done)
             log.restart_clock()
             saved = done
 
@@ -164,7 +173,10 @@ def run_steps(
         stack.callback(log.close)
         progress = stack.enter_context(Progress(total, done, quiet or not world.leads))
         interrupts = stack.enter_context(Interrupts())
-        steps = stack.enter_context(Prefetch(preparation.prepare, done, max(done, total)))
+        ahead, threads = recipe.reading.ahead, recipe.reading.threads
+        steps = stack.enter_context(
+            Prefetch(preparation.prepare, done, max(done, total), ahead=ahead, threads=threads)
+        )
         log.restart_clock()
         for prepared in steps:
             counts = count_step(prepared, names, world, interrupts.asked)
@@ -215,7 +227,12 @@ class HeldOut:
 
 
 def _save(
-    learner: Learner, recipe: Recipe, origin: Checkpoint, mark: DatasetMark, run: Path, step: int
+    learner: Learner,
+    recipe: Recipe,
+    origin: Checkpoint,
+    marks: tuple[DatasetMark, ...],
+    run: Path,
+    step: int,
 ) -> None:
     """Write a checkpoint on the leading rank; the others wait until it is there."""
     if learner.world.leads:
@@ -223,7 +240,7 @@ def _save(
         state = TrainingState(
             step,
             recipe.model_dump(mode="json"),
-            mark,
+            marks,
             learner.optimizer_state(),
             None if average is None else average.weights,
             0 if average is None else average.updates,

@@ -11,7 +11,7 @@ import attrs
 import torch
 
 from fourm_runtime.batch import Batch, Int64, Masked, MicroBatch
-from fourm_runtime.data.order import Order
+from fourm_runtime.data.order import SampleOrder
 from fourm_runtime.loss import target_counts
 from fourm_runtime.packing import pack
 from fourm_runtime.training.world import World
@@ -64,7 +64,7 @@ class Preparation:
     """
 
     source: Source
-    order: Order
+    order: SampleOrder
     masking: Masking
     plan: Plan
     allocation: Allocation

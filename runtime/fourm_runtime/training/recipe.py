@@ -155,11 +155,20 @@ class Loss(Frozen):
     )
 
 
+class Reading(Frozen):
+    """How samples are made ready while the model computes; it changes nothing but the speed."""
+
+    threads: CountOrZero = Field(
+        default=1, description="steps that are prepared at a time; 0: each when the model is waiting for it"
+    )
+    ahead: Count = Field(default=2, description="steps that may wait, prepared")
+
+
 class Recipe(Frozen):
     """A training run, as `train.yaml` declares it."""
 
     datasets: dict[str, Positive] = Field(
-        default_factory=dict, description="dataset path -> weight in the mixture; this version takes one"
+        default_factory=dict, description="dataset path -> how often it is drawn from, relative to the others"
     )
     budget: BudgetEntry = Field(
         default=BudgetEntry.model_validate({}), description="tokens per sample, on either side"
@@ -172,6 +181,9 @@ class Recipe(Frozen):
     steps: Steps = Field(description="how long to train, and on how much at a time")
     optimizer: Optimizer = Field(default=Optimizer(), description="AdamW and its learning rate")
     loss: Loss = Field(default=Loss(), description="how the streams' losses become one number")
+    reading: Reading = Field(
+        default=Reading(), description="how samples are made ready while the model computes"
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto", description="dtype of the matrix products; auto: bf16 on a GPU, fp32 on a CPU"
     )
@@ -189,16 +201,6 @@ class Recipe(Frozen):
     evaluate_every: Count | None = Field(
         default=None, description="steps between evaluations on held-out samples; null: only when asked"
     )
-
-    @field_validator("datasets")
-    @classmethod
-    def _one_dataset(cls, datasets: dict[str, float]) -> dict[str, float]:
-        if len(datasets) > 1:
-            raise ValueError(
-                f"this version trains on one dataset, not {len(datasets)}; "
-                "append the others to it (fourm data import), or train on one after the other"
-            )
-        return datasets
 
     @field_validator("masks")
     @classmethod
@@ -264,6 +266,7 @@ FREE_ON_RESUME = frozenset(
         "log_every",
         "optimizer",
         "precision",
+        "reading",
         "steps.micro_batch_tokens",
         "steps.tokens",
         "steps.total",

@@ -27,7 +27,7 @@ from fourm_schema.resolve import resolve
 from fourm_schema.schema import Schema
 
 if TYPE_CHECKING:
-    from fourm_runtime.data.dataset import Dataset
+    from fourm_runtime.training.mixing import Given
 
 _SAID_BY_SIZE = ("dim", "heads", "encoder_depth", "decoder_depth")
 
@@ -119,23 +119,23 @@ def complete_codecs(
 
 
 def schema_of_run(
-    dataset: "Dataset | Path | str", run: Path, start: Path | str | None = None, *, resume: bool, extend: bool
+    dataset: "Given", run: Path, start: Path | str | None = None, *, resume: bool, extend: bool
 ) -> Schema:
-    """The schema of a run that was given none: that of the model it starts from, else the dataset's own.
+    """The schema of a run that was given none: that of the model it starts from, else the datasets' own.
 
     A dataset may have fewer modalities than the model it trains. So a run that goes on keeps its schema if
     all that the dataset says is less.
 
     Raises:
         CheckpointError: if there is no such model.
-        DataError: if there is no such dataset.
+        DataError: if there is no such dataset, or several mean different things by one name.
     """
-    from fourm_runtime.data.dataset import Dataset
+    from fourm_runtime.training.mixing import schema_of_samples
 
     goes_on = resume and has_checkpoint(run)
     if start is not None and not goes_on:
         return schema_of_start(start)
-    own = (dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)).schema
+    own = schema_of_samples(dataset)
     if not goes_on:
         return own
     known = checkpoints.load_schema(run)

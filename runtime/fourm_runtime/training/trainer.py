@@ -10,16 +10,15 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fourm_codecs.base import StoredCodec
 from fourm_runtime.assemble import assemble
 from fourm_runtime.checkpoints.files import listed
 from fourm_runtime.checkpoints.grow import grow, grow_state, require_same_schema
 from fourm_runtime.checkpoints.run_folder import has_checkpoint
-from fourm_runtime.checkpoints.state import DatasetMark
 from fourm_runtime.checkpoints.store import Checkpoint, load, load_training_state
-from fourm_runtime.training.loop import HeldOut, Samples, Start, TrainedRun, run_steps
+from fourm_runtime.training.loop import HeldOut, Start, TrainedRun, run_steps
 from fourm_runtime.training.metrics import METRICS
 from fourm_runtime.training.processes import run_in_processes
 from fourm_runtime.training.recipe import Recipe, differences
@@ -31,12 +30,13 @@ from fourm_schema.schema import Schema
 
 if TYPE_CHECKING:
     from fourm_runtime.data.dataset import Dataset
+    from fourm_runtime.training.mixing import Given
 
 
 def train(
     recipe: Recipe,
     schema: Schema | None,
-    dataset: "Dataset | Path | str",
+    dataset: "Given",
     out_dir: Path | str,
     *,
     start: Path | str | None = None,
@@ -57,7 +57,8 @@ def train(
     Args:
         recipe: how to train.
         schema: what the data is; None takes that of `start`, of the run that goes on, or of the dataset.
-        dataset: the samples, token columns filled. Modalities of the schema that it lacks are absent.
+        dataset: the samples, token columns filled; several datasets as {path: weight}. Modalities of the
+            schema that a dataset lacks are absent in its samples. The run pins the versions that it reads.
         out_dir: the run's directory.
         start: the model whose weights the run begins with: a checkpoint, a run, a released 4M model, or
             OWNER/NAME of the hub. A schema with other modalities grows it. None begins at random.
@@ -80,14 +81,15 @@ def train(
         DataError: if the dataset does not hold what the schema says.
     """
     from fourm_runtime.data.reader import Reader
+    from fourm_runtime.training.mixing import open_samples
     from fourm_runtime.training.open_dataset import open_dataset
 
     if processes != 1:
         if processes < 1:
             raise TrainingError("processes", "must be 1 or more", got=str(processes))
-        paths = [None if data is None else _path(data) for data in (dataset, held_out)]
         work = partial(
-            train, recipe, schema, paths[0] or "", out_dir, start=start, codecs=codecs, held_out=paths[1],
+            train, recipe, schema, _path(dataset), out_dir, start=start, codecs=codecs,
+            held_out=None if held_out is None else _path(held_out),
             resume=resume, extend=extend, device=device, quiet=quiet, tensorboard=tensorboard,
         )  # fmt: skip
         return run_in_processes(processes, device, work)
@@ -95,21 +97,22 @@ def train(
     declared = schema or schema_of_run(dataset, run, start, resume=resume, extend=extend)
     begun = begin(recipe, declared, run, codecs, start=start, resume=resume, extend=extend)
     plan = begun.checkpoint.plan
-    mark = None if begun.state is None or extend else begun.state.dataset
-    opened = open_dataset(dataset, begun.checkpoint, mark)
+    marks = None if begun.state is None or extend else begun.state.datasets
     with ExitStack() as stack:
-        reader = stack.enter_context(Reader(opened, plan))
+        samples = stack.enter_context(open_samples(dataset, begun.checkpoint, marks, world, run))
         evaluation = None
         if held_out is not None:
             other = open_dataset(held_out, begun.checkpoint)
             seen = stack.enter_context(Reader(other, plan))
             evaluation = HeldOut(seen, other.rows, run, recipe)
-        samples = Samples(reader, DatasetMark(str(opened.path), opened.version, opened.rows))
         return run_steps(recipe, begun, samples, run, world, evaluation, quiet=quiet, tensorboard=tensorboard)
 
 
-def _path(dataset: "Dataset | Path | str") -> Path | str:
-    return dataset if isinstance(dataset, Path | str) else dataset.path
+def _path(given: "Given") -> Any:
+    """What was given, as another process can take it: a path, or paths with their weights."""
+    from fourm_runtime.data.dataset import Dataset
+
+    return given.path if isinstance(given, Dataset) else given
 
 
 def begin(

@@ -1,7 +1,7 @@
 """The processes that share a run: one alone, or the ranks that `torchrun` started."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import attrs
@@ -34,6 +34,14 @@ class World:
         """Sum a tensor over the ranks, in place; every rank gets the same bits."""
         if self.size > 1:
             distributed.all_reduce(tensor)
+
+    def agree(self, numbers: Sequence[int]) -> list[int]:
+        """What the leading rank has of these numbers; every rank gives as many."""
+        if self.size == 1:
+            return list(numbers)
+        shared = torch.tensor(list(numbers), dtype=torch.int64)
+        distributed.broadcast(shared, src=0)
+        return [int(number) for number in shared.tolist()]
 
     def wait(self) -> None:
         """Wait until every rank is here."""
