@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
+from fourm_runtime.cli.data_profile import profile
 from fourm_runtime.cli.show import show_json, show_table
 
 group = typer.Typer(no_args_is_help=True, help="Store samples and encode them.")
+group.command()(profile)
 
 SampleFile = Annotated[
     Path,
