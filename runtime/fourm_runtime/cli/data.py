@@ -6,16 +6,19 @@ from typing import Annotated
 
 import typer
 
+from fourm_runtime.cli.data_import import import_samples
 from fourm_runtime.cli.data_profile import profile
 from fourm_runtime.cli.show import show_json, show_table
 
 group = typer.Typer(no_args_is_help=True, help="Store samples and encode them.")
+group.command("import")(import_samples)
 group.command()(profile)
 
 SampleFile = Annotated[
     Path,
     typer.Argument(
-        metavar="FILE", help="Samples: .jsonl (one object a line) or .npz (one array a modality)."
+        metavar="PATH",
+        help="Samples of any format that `fourm data import` reads.",
     ),
 ]
 DatasetPath = Annotated[
@@ -29,37 +32,6 @@ CodecFolder = Annotated[
         help="Codecs by modality, as `fourm codec train` writes them. Default: built from the schema.",
     ),
 ]
-
-
-@group.command("import")
-def import_samples(
-    file: SampleFile,
-    schema: Annotated[
-        Path, typer.Option("--schema", metavar="FILE", help="The YAML file of the modalities.")
-    ],
-    to: Annotated[Path, typer.Option("--to", metavar="DATASET", help="Folder of the dataset to write.")],
-    overwrite: Annotated[
-        bool,
-        typer.Option("--overwrite", help="Replace the samples that are there; old versions stay readable."),
-    ] = False,
-) -> None:
-    """Write a new dataset from a file of samples.
-
-    Every value is checked against the schema first. If one does not fit, up to 20 faults are reported with
-    their lines and nothing is stored.
-
-    Example:
-        fourm data import samples.jsonl --schema modalities.yaml --to digits.lance
-    """
-    from fourm_runtime.cli.progress import counted
-    from fourm_runtime.data.dataset import Dataset
-    from fourm_runtime.data.ingest import read_rows
-    from fourm_schema.load import load_schema
-
-    declared = load_schema(schema)
-    rows = counted(read_rows(file, declared), "samples")
-    dataset = Dataset.create(to, declared, rows, overwrite=overwrite)
-    print(f"{to}: {dataset.rows} samples, version {dataset.version}")
 
 
 @group.command()

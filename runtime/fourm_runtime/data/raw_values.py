@@ -4,9 +4,10 @@ Arrays, PIL pictures and nested lists are equally good images and vectors. Every
 that names the place, what was found and the mend.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeAlias
+from typing import TypeAlias, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,9 +62,9 @@ def check_value(modality: Modality, value: object, where: str) -> Stored:
 
 
 def _check_array(modality: Image | Vector, value: object, where: str) -> NDArray[np.generic]:
-    array = _read_array(modality, value, where)
     if modality.codec == "ids":
-        return _check_ids(modality, array, where)
+        return _check_ids(modality, _read_array(modality, _as_grid(modality, value, where), where), where)
+    array = _read_array(modality, value, where)
     if isinstance(modality, Image) and _holds_levels(modality, array):
         return array.astype(raw_dtype(modality))
     numbers = _finite(array, where)
@@ -117,6 +118,28 @@ def _read_array(modality: Image | Vector, value: object, where: str) -> NDArray[
             mend="put the channels last" if channels_first else "resize it, or change the schema",
         )
     return array
+
+
+def _as_grid(modality: Image | Vector, value: object, where: str) -> object:
+    """A row of a grid's ids, as tokenizers write them, in the form of the grid."""
+    shape = raw_shape(modality)
+    count = math.prod(shape)
+    size = np.shape(value) if isinstance(value, np.ndarray) else (len(value),) if _is_flat(value) else ()
+    if len(shape) < 2 or (len(size) != 1 and size[:1] != (1,)) or math.prod(size) == 0:
+        return value
+    if size in ((count,), (1, count)):
+        return np.asarray(value).reshape(shape)
+    if len(size) == 1:
+        raise DataError(
+            where,
+            f"a value is a grid of {' x '.join(map(str, shape))} token ids, or a row of {count}",
+            got=str(size[0]),
+        )
+    return value
+
+
+def _is_flat(value: object) -> TypeGuard[list[object] | tuple[object, ...]]:
+    return isinstance(value, list | tuple) and not any(isinstance(item, list | tuple) for item in value)
 
 
 def _check_ids(modality: Image | Vector, array: NDArray[np.generic], where: str) -> NDArray[np.generic]:

@@ -91,12 +91,15 @@ class Checker:
         chunk: list[dict[str, Stored | None]] = []
         try:
             for row in rows:
-                chunk.append(self._check(row))
+                index, self._index = self._index, self._index + 1
+                stored, faults = self.check(row, str(self._next + index), f"row {index}")
+                chunk.append(stored)
+                self.faults += faults
                 if len(self.faults) >= MOST_FAULTS:
                     return
                 if len(chunk) == size:
                     if not self.faults:
-                        yield self._batch(chunk)
+                        yield self.batch(chunk, self._next + self._index - len(chunk))
                     chunk = []
         except DataError as error:
             self.faults.extend(error.faults)
@@ -105,7 +108,7 @@ class Checker:
             self.error = error
             return
         if chunk and not self.faults:
-            yield self._batch(chunk)
+            yield self.batch(chunk, self._next + self._index - len(chunk))
 
     def raise_faults(self, where: str) -> None:
         """Raise what was found, if anything was.
@@ -119,44 +122,75 @@ class Checker:
         if self.error is not None:
             raise self.error
 
-    def _check(self, row: Row) -> dict[str, Stored | None]:
-        index, self._index = self._index, self._index + 1
-        place = row.place if isinstance(row, LocatedRow) else f"row {index}"
-        stored: dict[str, Stored | None] = {ID: str(self._next + index)}
+    def check(self, row: object, name: str, place: str) -> tuple[dict[str, Stored | None], list[Fault]]:
+        """Check one row.
+
+        Args:
+            row: a mapping {modality: value or None, "id": optional name}.
+            name: its id, if it has none.
+            place: what to call it; a row that knows where it is from is called that.
+
+        Returns:
+            what is stored of it, and why it cannot be: nothing of it may be stored if there is a fault.
+        """
+        stored: dict[str, Stored | None] = {ID: name}
         if not isinstance(row, Mapping):
             fault = Fault(place, "a row is a mapping {modality: value}", got=type(row).__name__)
-            self.faults.append(fault)
-            return stored
+            return stored, [fault]
+        faults: list[Fault] = []
+        place = row.place if isinstance(row, LocatedRow) else place
         if row.get(ID) is not None:
             stored[ID] = str(row[ID])
             place = f"{place} (id {stored[ID]!r})"
         known = self._schema.modalities
-        for name in row:
-            if name != ID and name not in known:
-                self.faults.append(
-                    Fault(
-                        f"{place}, {name}",
-                        "is no modality of this schema",
-                        mend=nearest(str(name), list(known)),
-                    )
-                )
-        for name in known:
-            value = row.get(name)
+        for key in row:
+            if key != ID and key not in known:
+                mend = nearest(str(key), list(known))
+                faults.append(Fault(f"{place}, {key}", "is no modality of this schema", mend=mend))
+        for modality in known:
+            value = row.get(modality)
             if value is None:
-                stored[name] = None
+                stored[modality] = None
                 continue
             try:
-                stored[name] = self._checks[name](value, f"{place}, {name}")
+                stored[modality] = self._checks[modality](value, f"{place}, {modality}")
             except DataError as error:
-                self.faults.extend(error.faults)
-        self._derive(row, stored, place)
-        if all(row.get(name) is None for name in known) and set(row) <= {ID, *known}:
-            self.faults.append(
-                Fault(place, "gives no modality at all", mend=f"give at least one of: {', '.join(known)}")
-            )
-        return stored
+                faults.extend(error.faults)
+        self._derive(row, stored, place, faults)
+        if all(row.get(modality) is None for modality in known) and set(row) <= {ID, *known}:
+            mend = f"give at least one of: {', '.join(known)}"
+            faults.append(Fault(place, "gives no modality at all", mend=mend))
+        return stored, faults
 
-    def _derive(self, row: Row, stored: dict[str, Stored | None], place: str) -> None:
+    def batch(
+        self, chunk: Sequence[Mapping[str, Stored | None]], first: int, more: Sequence[pa.Field] = ()
+    ) -> pa.RecordBatch:
+        """Lay out checked rows.
+
+        Args:
+            chunk: what `check` gave of each.
+            first: number of the first sample.
+            more: columns besides those of the schema; the rows have their values under their names.
+        """
+        columns = [
+            pa.array([row[ID] for row in chunk], pa.string()),
+            pa.array(np.arange(first, first + len(chunk), dtype=np.int64)),
+        ]
+        for name, modality in self._schema.modalities.items():
+            columns.append(column_of([row[name] for row in chunk], raw_type(modality)))
+        table = self._table
+        for field in more:
+            columns.append(pa.array([row[field.name] for row in chunk], field.type))
+            table = table.append(field)
+        return pa.record_batch(columns, schema=table)
+
+    def _derive(
+        self,
+        row: Mapping[str, object],
+        stored: dict[str, Stored | None],
+        place: str,
+        faults: list[Fault],
+    ) -> None:
         """Compute what the row does not speak of."""
         for name, compute in self._computations.items():
             declared = self._schema.modalities[name].derive
@@ -170,17 +204,7 @@ class Checker:
             try:
                 stored[name] = self._checks[name](value, f"{place}, {name}, derived by {declared.by}")
             except DataError as error:
-                self.faults.extend(error.faults)
-
-    def _batch(self, chunk: list[dict[str, Stored | None]]) -> pa.RecordBatch:
-        first = self._next + self._index - len(chunk)
-        columns = [
-            pa.array([row[ID] for row in chunk], pa.string()),
-            pa.array(np.arange(first, first + len(chunk), dtype=np.int64)),
-        ]
-        for name, modality in self._schema.modalities.items():
-            columns.append(column_of([row[name] for row in chunk], raw_type(modality)))
-        return pa.record_batch(columns, schema=self._table)
+                faults.extend(error.faults)
 
 
 def column_of(values: Sequence[Stored | None], kind: pa.DataType) -> pa.Array:

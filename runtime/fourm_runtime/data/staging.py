@@ -27,8 +27,7 @@ def write_rows(
         DataError: if rows do not fit the schema, or nothing can be written; then nothing is stored.
     """
     first = 0 if append_to is None else _next_sample(append_to)
-    row_bytes = sum(map(raw_bytes, schema.modalities.values()))
-    size = rows_per_fragment or max(1, min(ROWS_PER_FRAGMENT, BYTES_PER_FRAGMENT // max(row_bytes, 1)))
+    size = rows_per_fragment or fragment_rows(schema)
     checker = Checker(schema, first)
     table = table_schema(schema)
     try:
@@ -43,6 +42,12 @@ def write_rows(
     if append_to is not None and not checker.rows:
         return append_to
     return store.commit_rows(path, fragments, table, None if append_to is None else append_to.version)
+
+
+def fragment_rows(schema: Schema) -> int:
+    """How many rows a file holds, where nothing else is asked for."""
+    row_bytes = sum(map(raw_bytes, schema.modalities.values()))
+    return max(1, min(ROWS_PER_FRAGMENT, BYTES_PER_FRAGMENT // max(row_bytes, 1)))
 
 
 def _next_sample(dataset: store.LanceDataset) -> int:

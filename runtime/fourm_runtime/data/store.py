@@ -6,6 +6,7 @@ files that nothing refers to.
 """
 
 import fcntl
+import json
 import os
 import shutil
 import uuid
@@ -20,7 +21,8 @@ import lance
 import pyarrow as pa
 from lance import LanceDataset as LanceDataset
 from lance.file import LanceFileWriter
-from lance.fragment import DataFile, FragmentMetadata, write_fragments
+from lance.fragment import DataFile, write_fragments
+from lance.fragment import FragmentMetadata as FragmentMetadata
 from lance.fragment import LanceFragment as LanceFragment
 
 from fourm_schema.errors import DataError
@@ -81,6 +83,16 @@ def stage(
         data_storage_version=STORAGE_VERSION,
         enable_stable_row_ids=True,
     )
+
+
+def fragment_text(fragment: FragmentMetadata) -> str:
+    """A staged fragment as text, to be committed by another process."""
+    return json.dumps(fragment.to_json())
+
+
+def fragment_of(text: str) -> FragmentMetadata:
+    """Read back what `fragment_text` wrote."""
+    return FragmentMetadata.from_json(text)
 
 
 def discard(path: Path, fragments: Iterable[FragmentMetadata]) -> None:

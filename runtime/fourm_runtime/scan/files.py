@@ -17,7 +17,7 @@ from typing import Literal
 
 import attrs
 
-from fourm_runtime.data.ingest import PICTURES
+from fourm_runtime.data.sources.decoding import PICTURES
 from fourm_runtime.scan.names import listed
 from fourm_runtime.scan.proposal import Skipped
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fourm_runtime.data.ingest import PRESENT
+from fourm_runtime.data.sources.arrays import PRESENT
 from fourm_runtime.scan.arrays import Array, archive_rows, open_array
 from fourm_runtime.scan.files import Group
 from fourm_runtime.scan.names import listed

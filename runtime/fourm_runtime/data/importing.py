@@ -1,0 +1,299 @@
+"""A source of samples -> a dataset, in one commit, whatever happens on the way.
+
+Rows are read in a shuffled order, checked, and written in files that no version refers to; each complete file
+is written down in a journal. At the end one commit makes all of them the dataset. A killed import goes on
+after its last complete file: no row is lost or stored twice, as the order is a function of the position.
+"""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import attrs
+import numpy as np
+import pyarrow as pa
+
+from fourm_runtime.data import store
+from fourm_runtime.data.import_journal import FOLDER, QUARANTINE, Journal, Progressed, is_unfinished
+from fourm_runtime.data.import_order import ImportOrder
+from fourm_runtime.data.layout import ID, table_schema
+from fourm_runtime.data.quarantine import Quarantine, Reason, TooManyFaultsError, summary
+from fourm_runtime.data.raw_values import Stored
+from fourm_runtime.data.rows import Checker, rows_per_chunk
+from fourm_runtime.data.sources.source import Source
+from fourm_runtime.data.staging import fragment_rows
+from fourm_runtime.data.views import CROP, Views
+from fourm_schema.errors import DataError, Fault
+from fourm_schema.load import dump_schema
+from fourm_schema.schema import Schema
+
+_ORDERED = 4096
+_TOLD = 32
+"""Samples between two words of progress."""
+_RECORD = b"fourm.import"
+
+Progress = Callable[[str, int, int], None]
+
+
+@attrs.frozen
+class ImportSettings:
+    """How samples are imported.
+
+    Attributes:
+        seed: of the order of the rows; None keeps that of the source.
+        strict: fail at the first sample that cannot be stored.
+        max_bad: share of the samples that may be left out for faults.
+        overwrite: make a new version without the samples that are there.
+        restart: forget an import that was cut off.
+        rows_per_fragment: rows per file; None takes what `Dataset.create` does.
+        views: how the samples are brought to the size of the schema.
+    """
+
+    seed: int | None = 0
+    strict: bool = False
+    max_bad: float = 0.1
+    overwrite: bool = False
+    restart: bool = False
+    rows_per_fragment: int | None = None
+    views: Views = attrs.field(factory=Views)
+
+
+@attrs.frozen
+class ImportReport:
+    """What an import did.
+
+    Attributes:
+        path: the dataset.
+        format: of the source.
+        version: that it made.
+        samples: rows that are stored.
+        quarantined: samples of the source that could not be stored.
+        quarantine: the file that says why; None if there were none.
+        reasons: the rules that they break.
+        seed: of the order; None where it is that of the source.
+        resumed: whether an import that was cut off went on.
+        notes: what of the source or of the schema found no counterpart.
+    """
+
+    path: str
+    format: str
+    version: int
+    samples: int
+    quarantined: int
+    quarantine: str | None
+    reasons: tuple[Reason, ...]
+    seed: int | None
+    resumed: bool
+    notes: tuple[str, ...]
+
+
+def import_source(
+    path: Path,
+    schema: Schema,
+    source: Source,
+    settings: ImportSettings | None = None,
+    progress: Progress | None = None,
+) -> ImportReport:
+    """Write a new dataset, or a new version of one, from a source.
+
+    Args:
+        path: the dataset's folder.
+        schema: what a sample may hold; it is frozen into the dataset.
+        source: the samples.
+        settings: how.
+        progress: called with ("samples", samples dealt with, samples in all).
+
+    Raises:
+        DataError: if there is a dataset already, the source is empty, or another import was cut off here.
+        TooManyFaultsError: if too many samples cannot be stored. Then nothing is stored; after any other
+        error
+            the same import goes on where it was, and until then the dataset is as it was.
+    """
+    how = settings or ImportSettings()
+    if not len(source):
+        raise DataError(source.place, "holds no sample")
+    how.views.check(schema)
+    columns = how.views.columns(table_schema(schema))
+    if how.restart and is_unfinished(path):
+        with store.sole_writer(path):
+            Journal(path, None).abandon()
+    _require_room(path, how.overwrite)
+    with store.sole_writer(path):
+        journal = Journal(path, _about(schema, source, how))
+        if journal.is_committed():
+            return _finish(path, journal, source, how, int(store.open_version(path).version))
+        with journal.quarantine() as file:
+            quarantine = Quarantine(
+                str(path), file, journal.at.quarantined, len(source), how.max_bad, how.strict
+            )
+            work = _Importer(schema, source, how, quarantine, progress)
+            try:
+                _write(path, columns, journal, work, how)
+            except TooManyFaultsError:
+                journal.abandon()
+                raise
+        record = {"path": source.place, "format": source.kind, "seed": how.seed, "samples": len(source)}
+        kept = columns.with_metadata({**columns.metadata, _RECORD: json.dumps(record)})
+        try:
+            version = store.commit_rows(path, journal.fragments, kept, None).version
+        except OSError as error:
+            raise _cannot_write(path, error) from error
+        return _finish(path, journal, source, how, int(version))
+
+
+class _Importer:
+    """Rows of a source from some position on, as record batches.
+
+    Attributes:
+        error: what was raised while rows were read, if anything was.
+        at: where the source stands after the rows of the last file.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        source: Source,
+        how: ImportSettings,
+        quarantine: Quarantine,
+        progress: Progress | None,
+    ) -> None:
+        self.schema, self._source, self._views = schema, source, how.views
+        self._quarantine, self._progress = quarantine, progress
+        self._checker = Checker(schema)
+        self._order = ImportOrder(source.chunks, how.seed, source.chunk_bytes)
+        self._chunk = rows_per_chunk(schema.modalities.values())
+        self.error: BaseException | None = None
+        self.at = Progressed()
+
+    @property
+    def rows(self) -> int:
+        """Samples of the source."""
+        return self._order.rows
+
+    def batches(self, at: Progressed, size: int) -> Iterator[pa.RecordBatch]:
+        """The rows of one file: `size`, or a few more, as all views of a sample lie in one file.
+
+        Nothing is raised here, since the storage reads this from a thread of its own: after the end, look
+        at `error`, and only then at `at`.
+        """
+        try:
+            yield from self._batches(at, size)
+        except BaseException as error:
+            self.error = error
+
+    def _batches(self, at: Progressed, size: int) -> Iterator[pa.RecordBatch]:
+        position, stored, left = at.position, at.stored, size
+        chunk: list[dict[str, Stored | None]] = []
+        for position, index in self._rows(at.position):
+            chunk += self._sample(index)
+            if self._progress is not None and (position % _TOLD == 0 or position == self.rows):
+                self._progress("samples", position, self.rows)
+            if chunk and (len(chunk) >= min(self._chunk, left) or position == self.rows):
+                yield self._checker.batch(chunk, stored, self._views.fields)
+                stored, left, chunk = stored + len(chunk), left - len(chunk), []
+                if left <= 0:
+                    break
+        self.at = Progressed(position, stored, self._quarantine.samples, self._quarantine.flush())
+
+    def _rows(self, start: int) -> Iterator[tuple[int, int]]:
+        """Position after each row of the source, and the row."""
+        for first in range(start, self.rows, _ORDERED):
+            positions = np.arange(first, min(first + _ORDERED, self.rows), dtype=np.int64)
+            yield from zip((positions + 1).tolist(), self._order.at(positions).tolist(), strict=True)
+
+    def _sample(self, index: int) -> list[dict[str, Stored | None]]:
+        """What is stored of a row of the source: all of its views, or nothing."""
+        where, faults = f"{self._source.place} row {index}", list[Fault]()
+        found: list[dict[str, Stored | None]] = []
+        try:
+            row = self._source.row(index)
+            name = str(index) if row.get(ID) is None else str(row[ID])
+            views = self._views.of(row, self.schema, index, name, row.place)
+        except DataError as error:
+            self._quarantine.add(index, error.faults)
+            return []
+        for view, settings in views:
+            stored, wrong = self._checker.check(view, name, where)
+            faults += wrong
+            if settings is not None:
+                stored[CROP] = settings
+            found.append(stored)
+        if faults:
+            self._quarantine.add(index, faults)
+            return []
+        return found
+
+
+def _write(path: Path, columns: pa.Schema, journal: Journal, work: _Importer, how: ImportSettings) -> None:
+    """Write file after file until the source ends."""
+    size = how.rows_per_fragment or fragment_rows(work.schema)
+    while journal.at.position < work.rows:
+        batches = work.batches(journal.at, size)
+        first = next(batches, None)
+        fragments = []
+        if first is not None:
+            try:
+                fragments = store.stage(path, itertools.chain([first], batches), columns, 2**40, False)
+            except OSError as error:
+                raise _cannot_write(path, error) from error
+        if work.error is not None:
+            store.discard(path, fragments)
+            raise work.error
+        journal.add(work.at, fragments)
+
+
+def _finish(path: Path, journal: Journal, source: Source, how: ImportSettings, version: int) -> ImportReport:
+    file = path / FOLDER / QUARANTINE
+    at = journal.at
+    report = ImportReport(
+        path=str(path),
+        format=source.kind,
+        version=version,
+        samples=at.stored,
+        quarantined=at.quarantined,
+        quarantine=str(file) if at.quarantined else None,
+        reasons=summary(file),
+        seed=how.seed,
+        resumed=journal.resumed,
+        notes=tuple(source.notes),
+    )
+    journal.finish(attrs.asdict(report))
+    return report
+
+
+def _about(schema: Schema, source: Source, how: ImportSettings) -> dict[str, object]:
+    """What must be the same for an import to go on."""
+    return {
+        "path": source.place,
+        "files": source.digest(),
+        "samples": len(source),
+        "schema": hashlib.sha256(dump_schema(schema).encode()).hexdigest(),
+        "seed": how.seed,
+        "views": attrs.asdict(how.views),
+        "strictness": [how.strict, how.max_bad],
+        "rows_per_fragment": how.rows_per_fragment,
+    }
+
+
+def _require_room(path: Path, overwrite: bool) -> None:
+    """Make the folder, unless something else is there."""
+    if is_unfinished(path):
+        return
+    if store.exists(path):
+        if not overwrite:
+            mend = "append to it (fourm data append), or replace what it holds with --overwrite"
+            raise DataError(str(path), "is a dataset already", mend=mend)
+    elif path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise DataError(str(path), "is taken by something that is no dataset", mend="name another folder")
+    path.mkdir(parents=True, exist_ok=True)
+
+
+def _cannot_write(path: Path, error: OSError) -> DataError:
+    return DataError(
+        str(path),
+        "cannot be written; the dataset is as it was",
+        got=str(error).splitlines()[0],
+        mend="make room and run the same import again: it goes on where it was",
+    )
