@@ -6,10 +6,10 @@ _MOST_TOKENS = 128
 """Tokens on either side; 4M has 256."""
 
 _SAMPLES = 32
-_TOKENS = 800_000
+_TOKENS = 2_400_000
 """Tokens of the whole run, about: some minutes of one CPU core."""
 
-_STEPS = (100, 1000)
+_STEPS = (200, 1500)
 
 
 def write_recipe(plan: Plan, dataset: str, given: str = "") -> str:
@@ -23,7 +23,7 @@ def write_recipe(plan: Plan, dataset: str, given: str = "") -> str:
     shown, asked = (
         min(_MOST_TOKENS, max(1, sum(map(_tokens, streams)))) for streams in (plan.inputs, plan.targets)
     )
-    least_shown, least_asked = max(1, shown // 16), max(1, asked // 16)
+    least_shown, least_asked = max(1, shown // 16), max(1, asked // 4)
     steps = round(_TOKENS / (_SAMPLES * (shown + asked) / 2))
     steps = min(max(steps, _STEPS[0]), _STEPS[1])
     stream = plan.stream(given).name if given else ""
