@@ -57,7 +57,7 @@ def entry(folder: Path, name: str) -> dict[str, object]:
 def said(draft: Draft, name: str) -> str:
     """All that is said of a modality."""
     found = next(found for found in draft.found if found.name == name)
-    return " | ".join((found.seen, *found.notes, *found.before_import, found.before_training))
+    return " | ".join((found.seen, *found.notes, *found.before_import, *found.written, found.before_training))
 
 
 def cell(**keys: object) -> dict[str, object]:
@@ -140,9 +140,10 @@ def test_sizes_that_differ_must_be_mended(tmp_path: Path) -> None:
     draft = init(tmp_path)
     photo = parse_schema(draft.yaml).modalities["photo"]
 
-    assert isinstance(photo, Image) and (photo.size, photo.patch) == ((32, 32), (2, 2))
+    assert isinstance(photo, Image) and (photo.size, photo.patch) == ((32, 32), (4, 4))
     assert "3 sizes, 48 to 64 high and 40 to 64 wide; 1 of 3 are 48 x 64." in said(draft, "photo")
-    assert "# Before the import: resize all to 32 x 32, or to another size that you declare." in draft.yaml
+    assert "# The import takes of each the largest window in its middle, at this size (--fit" in draft.yaml
+    assert draft.commands(Path("m"), Path("t"), Path("s"))[0].endswith("--to data.lance --fit center")
 
 
 def test_a_size_that_no_patch_divides_is_to_be_changed(tmp_path: Path) -> None:
@@ -203,13 +204,15 @@ def test_arrays_that_are_no_modality_are_listed(tmp_path: Path) -> None:
     [
         (["a dog", "two cats, asleep"], {"max_tokens": 8}),
         (["a dog\nsome dog\n", "two cats"], {"max_tokens": 8, "views": 2}),
-        (["word " * 3000, "a dog"], {"max_tokens": 1024, "out_of_range": "clip"}),
+        (["word " * 3000, "a dog"], {"max_tokens": 1024}),
     ],
 )
 def test_texts(tmp_path: Path, texts: list[str], wanted: dict[str, object]) -> None:
     save(tmp_path / "caption", texts, ".txt")
 
-    assert entry(tmp_path, "caption") == {"kind": "text", "vocabulary": "words", **wanted}
+    assert entry(tmp_path, "caption") == {
+        "kind": "text", "vocabulary": "words", "out_of_range": "clip", **wanted
+    }  # fmt: skip
 
 
 def test_texts_of_numbers_are_no_texts(tmp_path: Path) -> None:
@@ -278,7 +281,10 @@ def test_plain_columns_of_a_table_are_one_record_and_texts_are_texts(tmp_path: P
     assert why["dogs.csv: note"] == "never has a value"
     assert why["dogs.csv: code"] == why["dogs.csv: born"] == "holds names, addresses or dates, not words"
     assert why["dogs.csv line 6: has 2 cells, not 8"] == "was left out"
-    assert "write the rows of dogs.csv as lines of a .jsonl" in draft.before_import
+    assert draft.by_hand == [] and draft.samples is not None
+    assert list(draft.samples.lines(tmp_path))[1] == {
+        "id": "b", "dogs": [{"age": 4, "breed": "pug"}], "caption": "a dog asleep"
+    }  # fmt: skip
 
 
 def test_very_many_columns_of_numbers_are_a_vector(tmp_path: Path) -> None:
@@ -305,7 +311,7 @@ def test_keys_of_json_lines_are_modalities(tmp_path: Path) -> None:
     assert entry(tmp_path, "rgb")["source"] == {"field": "file"}
     assert entry(tmp_path, "wind_speed")["source"] == {"field": "Wind Speed"}
     assert entry(tmp_path, "says")["views"] == 2
-    assert draft.ready == tmp_path / "samples.jsonl"
+    assert draft.ready == str(tmp_path / "samples.jsonl") and draft.samples is None
 
 
 def test_a_column_and_a_folder_of_one_name_are_one_modality(tmp_path: Path) -> None:
@@ -314,7 +320,7 @@ def test_a_column_and_a_folder_of_one_name_are_one_modality(tmp_path: Path) -> N
     lines(tmp_path, [{"says": "a dog"}, {"says": "two cats"}])
     draft = init(tmp_path)
 
-    assert [found.name for found in draft.found] == ["says"] and draft.ready is not None
+    assert [found.name for found in draft.found] == ["says"] and draft.ready
     assert [(item.what, item.why) for item in draft.skipped] == [
         ("says/", "a table has a column of this name, which is taken in its place")
     ]
@@ -325,10 +331,10 @@ def test_what_cannot_be_imported_is_not_called_ready(tmp_path: Path) -> None:
     file = lines(tmp_path, [{"wind": [1.5, 2], "url": f"https://a.b/{n}"} for n in range(4)])
     draft = init(tmp_path)
 
-    assert draft.ready is None
-    assert draft.before_import == ("take url out of samples.jsonl: no modality",)
+    assert not draft.ready and draft.by_hand == [] and draft.samples is not None
+    assert list(draft.samples.lines(tmp_path))[1] == {"id": "1", "wind": [1.5, 2]}
     lines(tmp_path, [{"wind": [1.5, 2]}])
-    assert init(tmp_path).ready == file
+    assert init(tmp_path).ready == str(file)
 
 
 def test_lines_that_are_no_objects_are_one_modality(tmp_path: Path) -> None:
@@ -336,7 +342,8 @@ def test_lines_that_are_no_objects_are_one_modality(tmp_path: Path) -> None:
     draft = init(tmp_path)
 
     assert [found.name for found in draft.found] == ["captions"]
-    assert draft.before_import == ('write each line of captions.jsonl as {"captions": ...}',)
+    assert draft.by_hand == [] and draft.samples is not None
+    assert list(draft.samples.lines(tmp_path))[1] == {"id": "1", "captions": "two cats"}
 
 
 def test_arrays_of_an_archive_are_modalities(tmp_path: Path) -> None:
@@ -352,9 +359,9 @@ def test_arrays_of_an_archive_are_modalities(tmp_path: Path) -> None:
     assert entry(tmp_path, "digit") == {
         "kind": "image", "size": [8, 8], "patch": [1, 1], "cell": cell(range=[0, 16], levels=17)
     }  # fmt: skip
-    assert entry(tmp_path, "label") == {"kind": "vector", "dim": 1, "ranges": [[-0.5, 4.5]], "bins": 5}
+    assert entry(tmp_path, "label")["fields"] == {"label": {"type": "category", "classes": 5}}
     assert entry(tmp_path, "name")["kind"] == "text"
-    assert "give each number an axis of its own: array[:, None]" in said(draft, "label")
+    assert draft.ready == str(tmp_path / "digits.npz")
     assert "5 of 5 samples" in said(draft, "digit")
 
 
@@ -365,7 +372,7 @@ def test_array_files_of_whole_datasets(tmp_path: Path) -> None:
 
     assert entry(tmp_path, "wind")["dim"] == 3
     assert "200 of 300 samples" in said(draft, "wind")
-    assert draft.before_import == ("put wind.npy and the other arrays into one .npz",)
+    assert draft.ready == str(tmp_path) and draft.by_hand == []
 
 
 @pytest.mark.parametrize(
@@ -408,7 +415,7 @@ def test_a_damaged_archive_takes_no_other_with_it(tmp_path: Path) -> None:
     draft = init(tmp_path)
 
     assert [found.name for found in draft.found] == ["wind"]
-    assert draft.before_import == ("mend part_2.npz, which cannot be read",)
+    assert draft.by_hand[0] == "mend part_2.npz, which cannot be read"
 
 
 def test_tables_of_a_sub_folder_are_samples_if_they_are_many(tmp_path: Path) -> None:
@@ -490,7 +497,6 @@ def test_the_verb_writes_a_file_and_says_what_comes_next(tmp_path: Path) -> None
     done = run.invoke(app, ["init", str(tmp_path), "--to", str(to)])
 
     assert done.exit_code == 0 and "3 modalities drafted" in done.stdout
-    assert f"fourm validate '{to}'" in done.stdout
     assert f"fourm data import {tmp_path / 'samples.jsonl'} --schema '{to}' --to data.lance" in done.stdout
     stored = ["--schema", str(to), "--to", str(tmp_path / "data.lance")]
     assert run.invoke(app, ["data", "import", str(tmp_path / "samples.jsonl"), *stored]).exit_code == 0
@@ -519,8 +525,12 @@ def test_the_verb_as_json(tmp_path: Path) -> None:
     assert [(row["name"], row["kind"], row["seen"]) for row in record["modalities"]] == [
         ("wind", "vector", "3 of 3 files")
     ]
-    assert record["skipped"][0]["what"] == "a.doc" and record["ready"] is None
-    assert any('{"id": "0000", "wind": "wind/0000.npy"}' in step for step in record["next"])
+    assert record["skipped"][0]["what"] == "a.doc" and record["first"] == []
+    assert record["next"][0] == (
+        f"fourm data import {tmp_path / 'samples.jsonl'} --schema {tmp_path / 'm.yaml'} --to data.lance"
+    )
+    first = (tmp_path / "samples.jsonl").read_text().splitlines()[0]
+    assert json.loads(first) == {"id": "0000", "wind": "wind/0000.npy"}
 
 
 def test_drafting_loads_no_torch(root: Path) -> None:
@@ -544,9 +554,11 @@ def test_coco_folder_becomes_images_class_maps_boxes_and_captions(coco: Path) ->
     images, semantic, boxes, captions = (found[n] for n in ("images", "semantic", "boxes", "captions"))
 
     assert isinstance(images, Image) and images.size == (224, 224) and images.channels == 3
-    assert images.source is not None and images.source.field == "file"
+    assert draft.samples is not None and draft.by_hand == []
+    first = next(draft.samples.lines(coco))
+    assert first["images"] == "images/000000000030.jpg"
     assert isinstance(semantic, Image) and semantic.cell.type == "categorical"
     assert isinstance(boxes, Set) and boxes.fields["category"].type == "category"
     assert getattr(captions, "views", 0) == 5
-    assert "resize all to 224 x 224" in said(draft, "images")
+    assert "--fit center" in said(draft, "images")
     assert {"LICENCES.md", "annotations.jsonl: sha256"} <= {item.what for item in draft.skipped}

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +17,10 @@ from PIL import Image as Pictures
 from fourm_runtime.data.ingest import read_rows
 from fourm_runtime.data.rows import Checker
 from fourm_runtime.scan.draft import Draft, init
+from fourm_runtime.training.recipe import Recipe
 from fourm_schema.errors import DataError
-from fourm_schema.load import parse_schema
+from fourm_schema.load import load_yaml, parse_schema
+from fourm_schema.plan import Plan
 from fourm_schema.resolve import resolve
 
 Write = Callable[[Path], object]
@@ -102,6 +105,11 @@ def write_table(file: Path, table: list[list[str]], mark: str) -> None:
         csv.writer(lines, delimiter=mark, quoting=csv.QUOTE_ALL).writerows(table)
 
 
+def parse_recipe(text: str, plan: Plan) -> None:
+    """Hold a drafted recipe to the streams that it is for."""
+    load_yaml(text, Recipe).mixture(plan)
+
+
 def used(folder: Path) -> Draft | None:
     """The draft of a folder, held to its law; None where there is nothing to draft."""
     try:
@@ -114,9 +122,14 @@ def used(folder: Path) -> Draft | None:
     plan = resolve(schema)
     assert list(schema.modalities) == [found.name for found in draft.found]
     assert {stream.modality for stream in plan.streams} == set(schema.modalities)
-    told = ["".join((item.origin, *item.notes, *item.before_import)) for item in draft.found]
+    told = ["".join((item.origin, *item.notes, *item.before_import, *item.written)) for item in draft.found]
     told += [f"{item.what}{item.why}" for item in draft.skipped]
-    assert all(text.isprintable() for text in (*told, *draft.before_import, draft.line))
+    assert all(text.isprintable() for text in (*told, *draft.before_import))
+    parse_recipe(draft.recipe, plan)
+    commands = draft.commands(Path("m.yaml"), Path("t.yaml"), Path("s.jsonl"))
+    assert all(shlex.split(command)[0] == "fourm" for command in commands)
+    if draft.samples is not None:
+        assert all(set(line) <= {"id", *schema.modalities} for line in draft.samples.lines(folder))
     return draft
 
 
@@ -155,7 +168,7 @@ COLUMNS: dict[str, st.SearchStrategy[object]] = {
 
 
 @given(st.data())
-def test_what_is_called_ready_can_be_imported(data: st.DataObject) -> None:
+def test_what_is_drafted_can_be_imported(data: st.DataObject) -> None:
     """A user who follows the last line that `fourm init` prints meets no fault in values that it has seen."""
     columns = data.draw(st.lists(st.sampled_from(sorted(COLUMNS)), min_size=1, unique=True))
     row = st.fixed_dictionaries({name: COLUMNS[name] | st.none() for name in columns})
@@ -166,13 +179,18 @@ def test_what_is_called_ready_can_be_imported(data: st.DataObject) -> None:
         file = Path(place, "samples.jsonl")
         file.write_text("\n".join(map(json.dumps, rows)))
         draft = used(Path(place))
-        if draft is None or draft.ready is None:
+        if draft is None or draft.by_hand or draft.fits:
             return
+        expected = len(rows)
+        if draft.samples is not None:
+            file, held = Path(place, "drafted.jsonl"), list(draft.samples.lines(Path(place)))
+            file.write_text("\n".join(map(json.dumps, held)))
+            expected = len(held)
+        else:
+            assert draft.ready == str(file)
         checker = Checker(parse_schema(draft.yaml))
-        assert draft.ready == file
-        assert sum(
-            batch.num_rows for batch in checker.batches(read_rows(file, parse_schema(draft.yaml)))
-        ) == len(rows)
+        read = read_rows(file, parse_schema(draft.yaml))
+        assert sum(batch.num_rows for batch in checker.batches(read)) == expected
         assert [*map(str, checker.faults)] == [] and checker.error is None
 
 

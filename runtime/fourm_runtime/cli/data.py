@@ -9,10 +9,12 @@ import typer
 
 from fourm_runtime.cli.data_import import import_samples
 from fourm_runtime.cli.data_place import StorageOption, open_dataset
+from fourm_runtime.cli.data_profile import profile
 from fourm_runtime.cli.show import show_json, show_table
 
 group = typer.Typer(no_args_is_help=True, help="Store samples and encode them.")
 group.command("import")(import_samples)
+group.command()(profile)
 
 SampleFile = Annotated[
     Path,

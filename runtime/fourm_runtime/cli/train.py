@@ -58,6 +58,13 @@ def train(
             help="With --resume: take over more or fewer modalities, another recipe and dataset.",
         ),
     ] = False,
+    prepare: Annotated[
+        bool,
+        typer.Option(
+            "--prepare",
+            help="First fit the codecs that --codecs lacks, briefly, and encode what is not encoded yet.",
+        ),
+    ] = False,
     device: Annotated[
         str | None, typer.Option("--device", help="cpu, cuda or cuda:N. Default: a GPU where there is one.")
     ] = None,
@@ -82,6 +89,9 @@ def train(
     With --from the run begins with trained weights: the recipe leaves `model` out, what the samples lack of
     the model's modalities is absent, and those that --schema adds begin at random.
 
+    With --prepare what `fourm codec train` and `fourm data encode` do is done first, where it is not done
+    yet; codecs of images and vectors are fitted for some minutes only.
+
     Example:
         fourm train train.yaml --data digits.lance --codecs codecs/ --to runs/digits
     """
@@ -99,6 +109,10 @@ def train(
         raise TrainingError(
             str(recipe), "names no dataset", mend="give --data, or write datasets: {x.lance: 1}"
         )
+    if prepare:
+        from fourm_runtime.cli.prepare import prepare_samples
+
+        prepare_samples([data] if data is not None else [Path(name) for name in how.datasets], codecs)
     declared = (
         load_schema(schema)
         if schema is not None

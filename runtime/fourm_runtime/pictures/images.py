@@ -24,6 +24,10 @@ MOST_CLASSES = 12
 """Classes that a legend names; the others are counted."""
 
 
+_AXES = [("to the side (x)", "#ff8080"), ("up or down (y)", "#80ff80"), ("towards you (z)", "#8080ff")]
+"""What a unit vector along each axis looks like."""
+
+
 def draw_image(entry: Image, value: object, name: str) -> Block:
     """An image with what one needs to read it: the names of its classes, the scale of its quantity.
 
@@ -38,6 +42,8 @@ def draw_image(entry: Image, value: object, name: str) -> Block:
         low, high = (show(end) for end in cell.range)
         scale = png_of(np.repeat(ramp()[None, ::4], 4, axis=0), "colours of the scale", least_side=1)
         return Stack([Figure(picture), Figure(scale, f"{low} to {high} {cell.unit}")])
+    if isinstance(cell, Direction):
+        return Stack([Figure(picture), Legend(_AXES)])
     if _takes_components(entry):
         return Figure(picture, f"three principal components of {entry.channels} channels")
     return Figure(picture)

@@ -25,7 +25,7 @@ def png_of(pixels: Bytes, alt: str, least_side: int = LEAST_SIDE_PX, smooth: boo
     """A picture of bytes.
 
     Args:
-        pixels: (H, W) grey or (H, W, 3) red, green and blue.
+        pixels: (H, W) grey, (H, W, 3) red, green and blue, or (H, W, 4) with how much each hides.
         alt: what it shows.
         least_side: a smaller picture is shown enlarged, each pixel as a square, until its longer side is so
             many CSS pixels; the file keeps its size.

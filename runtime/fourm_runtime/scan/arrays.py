@@ -25,7 +25,7 @@ def open_array(file: Path) -> Array:
     try:
         # A memory map needs a byte at least, and is of no use to small files.
         mapped: Literal["r"] | None = "r" if file.stat().st_size > 2**20 else None
-        return _checked(np.asarray(np.load(file, mmap_mode=mapped, allow_pickle=False)), file.name)
+        return checked(np.asarray(np.load(file, mmap_mode=mapped, allow_pickle=False)), file.name)
     except DataError:
         raise
     # Damaged headers raise whatever the reader stumbles over.
@@ -57,7 +57,7 @@ def archive_rows(file: Path, most: int) -> Iterator[tuple[str, Array | DataError
             array, total = _some_rows(file, name, most)
             if array.ndim == 0:
                 raise ValueError("a single number; its first axis should count the samples")
-            yield key, _checked(array, key), total
+            yield key, checked(array, key), total
         except DataError as error:
             yield key, error, 0
         except Exception as error:
@@ -83,7 +83,12 @@ def _some_rows(file: Path, name: str, most: int) -> tuple[Array, int]:
 _header_2_0 = np.lib.format.read_array_header_2_0
 
 
-def _checked(array: Array, name: str) -> Array:
+def checked(array: Array, name: str) -> Array:
+    """The array, if it holds numbers or strings.
+
+    Raises:
+        DataError: if it holds something else.
+    """
     if array.dtype.kind not in "biufU":
         raise DataError(name, f"holds values of type {array.dtype}, neither numbers nor strings")
     return array

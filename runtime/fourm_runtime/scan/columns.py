@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import attrs
 import numpy as np
 
 from fourm_runtime.scan.proposal import Proposal
@@ -44,14 +45,14 @@ def propose_values(name: str, values: Sequence[object]) -> Proposal:
     field, needs = propose_field("value", values)
     entry: dict[str, object] = {"kind": "set", "max_items": 1, "fields": {"value": field}}
     notes = ("One number per sample, kept as a record.",)
-    return Proposal(entry, notes, (*needs, 'write it as {"value": ...}'))
+    return Proposal(entry, notes, (*needs, 'write it as {"value": ...}'), example=values[0])
 
 
 def _propose_views(lists: Sequence[Sequence[str]]) -> Proposal:
     found = propose_text([texts for texts in lists if texts])
     empty = sum(not texts for texts in lists)
     before = (f"write null for no text, in place of an empty list ({empty} times)",) if empty else ()
-    return Proposal(found.entry, found.notes, before, found.texts)
+    return attrs.evolve(found, before=before)
 
 
 def _propose_lists(name: str, lists: Sequence[list[object]]) -> Proposal:
@@ -65,7 +66,7 @@ def _propose_lists(name: str, lists: Sequence[list[object]]) -> Proposal:
         samples: list[list[Mapping[str, object]]] = [[{field: row} for row in value] for value in lists]
         found = propose_set(samples)
         before = (*found.before, f'write each item as an object: {{"{field}": [...]}}')
-        return Proposal(found.entry, found.notes, before)
+        return attrs.evolve(found, before=before)
     arrays = []
     for value in lists:
         try:

@@ -1,11 +1,13 @@
-"""A folder of files -> a draft of `modalities.yaml` that loads and resolves, and what is left to do."""
+"""A folder of files -> drafts: a schema that loads and resolves, a recipe to train it, a file of samples.
+
+Where nothing is left for a person to do, three commands follow that work as they are printed.
+"""
 
 import itertools
 import json
 import os
 import shlex
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -14,13 +16,16 @@ from fourm_runtime.data.layout import word_vocabulary
 from fourm_runtime.scan.files import Group, Listing, list_files
 from fourm_runtime.scan.names import Names, is_text, listed, plain_name, printable
 from fourm_runtime.scan.proposal import Candidate, Findings, Found, Skipped
+from fourm_runtime.scan.recipe_text import target_of, write_recipe
 from fourm_runtime.scan.sample_arrays import look_at_arrays
 from fourm_runtime.scan.sample_files import look_at_files
 from fourm_runtime.scan.sample_tables import look_at_table
+from fourm_runtime.scan.samples import SamplesFile, as_declared, samples_file
 from fourm_runtime.scan.texts import VOCABULARY, vocabulary_size
 from fourm_runtime.scan.yaml_text import write_draft
 from fourm_schema.errors import DataError
 from fourm_schema.load import parse_schema
+from fourm_schema.modality import Modality
 from fourm_schema.resolve import resolve
 from fourm_schema.schema import Schema
 from fourm_schema.select import CODES_GRAMMAR, LEARNED_CODECS
@@ -29,7 +34,15 @@ from fourm_schema.yaml_writer import write_yaml
 _RESERVED = ("id", "sample")
 """Columns that every dataset has."""
 
+DATASET = "data.lance"
+RUN = "runs/first"
+
+MANY_SAMPLES = 100_000
+FEW_IDS = 1024
+"""Ids of a learned codec of images, where there are fewer samples than that."""
+
 _LONGEST = 1000
+_LONGEST_EXAMPLE = 200
 _ORDER = ("image", "vector", "set", "text")
 
 Entry = dict[str, object]
@@ -45,8 +58,13 @@ class Draft:
         found: its modalities, in its order.
         skipped: what is no part of it, and why.
         before_import: what must be done to files as a whole; what concerns one modality stands in `found`.
-        ready: the file that `fourm data import` reads with this schema as it is; None if there is none.
-        line: how a line of a `.jsonl` beside the files looks, where they are one per sample; else empty.
+        ready: what `fourm data import` reads with this schema as it is; empty if there is nothing.
+        samples: how a file of samples is written that it reads; None if `ready` is all that it needs, or none
+            can be written.
+        schema: what the text says.
+        rows: how many samples there seem to be.
+        fits: whether pictures have to be brought to the size of their entries.
+        example: a value to predict from, by modality; empty if there is none to show.
     """
 
     folder: Path
@@ -54,22 +72,45 @@ class Draft:
     found: tuple[Found, ...]
     skipped: tuple[Skipped, ...]
     before_import: tuple[str, ...]
-    ready: Path | None
-    line: str
+    ready: str
+    samples: SamplesFile | None
+    schema: Schema
+    rows: int
+    fits: bool
+    example: Mapping[str, object]
 
-    def next_steps(self, file: Path) -> list[str]:
-        """What to do once the draft is written to a file, line by line."""
-        schema = shlex.quote(str(file))
-        steps = [f"read the comments in {file} and change what is wrong"]
-        steps += [f"fourm validate {schema}", f"fourm explain {schema}"]
-        steps += [f"{found.name}: {need}" for found in self.found for need in found.before_import]
-        steps += self.before_import
-        samples = self.ready or self.folder / "samples.jsonl"
-        if self.ready is None:
-            example = f", e.g. {self.line}" if self.line else ""
-            steps.append(f"write {samples} with an object per sample{example}")
-        steps.append(f"fourm data import {shlex.quote(str(samples))} --schema {schema} --to data.lance")
-        return steps
+    @property
+    def by_hand(self) -> list[str]:
+        """What a person has to do before the import, line by line."""
+        needs = [f"{found.name}: {need}" for found in self.found for need in found.before_import]
+        return [*needs, *self.before_import]
+
+    @property
+    def recipe(self) -> str:
+        """The text of a `train.yaml` for a first run, with comments."""
+        return write_recipe(resolve(self.schema), DATASET, next(iter(self.example), ""))
+
+    def commands(self, schema: Path, recipe: Path, samples: Path) -> list[str]:
+        """What to type once the drafts are written to these files.
+
+        Args:
+            schema, recipe, samples: where they were written; `samples` counts where `self.samples` is given.
+
+        Returns:
+            commands for a shell.
+        """
+        source = self.ready or str(samples)
+        fit = " --fit center" if self.fits else ""
+        data = (
+            f"fourm data import {shlex.quote(source)} --schema {shlex.quote(str(schema))} --to {DATASET}{fit}"
+        )
+        train = f"fourm train {shlex.quote(str(recipe))} --prepare --codecs codecs --to {RUN}"
+        given = "".join(
+            f" --from {shlex.quote(f'{name}={value if isinstance(value, str) else json.dumps(value)}')}"
+            for name, value in self.example.items()
+        )
+        wanted = target_of(resolve(self.schema), next(iter(self.example), ""))
+        return [data, train, f"fourm generate {RUN}{given} --to {wanted} --out generated"]
 
 
 def init(folder: Path | str) -> Draft:
@@ -104,25 +145,61 @@ def init(folder: Path | str) -> Draft:
         raise DataError(str(root), "holds nothing that could be a modality", got=got + more, mend=mend)
     names = Names(_RESERVED)
     named = {names.take(candidate.name): candidate for candidate in candidates}
-    entries = {name: _entry(name, candidate) for name, candidate in named.items()}
+    ready = _ready(pieces)
+    entries = {name: _entry(name, candidate, bool(ready)) for name, candidate in named.items()}
     head = _head(entries, candidates)
-    needs = _needs_of_codecs(parse_schema(write_yaml({**head, "modalities": entries}), "the draft"))
+    schema = parse_schema(write_yaml({**head, "modalities": entries}), "the draft")
+    modalities = {name: (candidate, schema.modalities[name]) for name, candidate in named.items()}
+    written = None if ready else samples_file(pieces, modalities)
+    needs = _needs_of_codecs(schema)
     found = tuple(
         Found(
             name,
             str(candidate.proposal.entry["kind"]),
             printable(candidate.origin, _LONGEST),
             candidate.seen,
-            tuple(printable(note, _LONGEST) for note in candidate.proposal.notes),
-            tuple(printable(need, _LONGEST) for need in candidate.proposal.before),
+            _printable((*candidate.proposal.notes, *_fitted(candidate))),
+            _printable((*candidate.proposal.by_hand, *(() if written else _asked(candidate)))),
+            _printable(_asked(candidate)) if written else (),
             needs.get(name, ""),
         )
         for name, candidate in named.items()
     )
-    before = tuple(printable(need, _LONGEST) for piece in pieces for need in piece.needs)
+    by_hand = [need for piece in pieces for need in piece.by_hand]
+    if not ready and written is None:
+        by_hand += [need for piece in pieces for need in piece.needs]
+        by_hand.append("write a .jsonl with an object {modality: value} per sample, and import that")
+    before = _printable(by_hand)
     remarks = [listing.remark, _alignment(candidates), *(f"Before the import: {need}." for need in before)]
     text = write_draft(root, head, entries, found, skipped, [remark for remark in remarks if remark])
-    return Draft(root, text, found, skipped, before, _ready(pieces), _line(root, named))
+    fits = any(_is_resized(need) for candidate in candidates for need in candidate.proposal.before)
+    rows = max(candidate.total for candidate in candidates)
+    return Draft(
+        root, text, found, skipped, before, ready, written, schema, rows, fits, _example(schema, modalities)
+    )  # fmt: skip
+
+
+def _printable(needs: Iterable[str]) -> tuple[str, ...]:
+    return tuple(printable(need, _LONGEST) for need in needs)
+
+
+def _is_resized(need: str) -> bool:
+    """Whether a need is one that the import serves: pictures brought to one size."""
+    return need.startswith("resize ")
+
+
+def _fitted(candidate: Candidate) -> Iterator[str]:
+    """What becomes of pictures of other sizes."""
+    if any(map(_is_resized, candidate.proposal.before)):
+        yield (
+            "The import takes of each the largest window in its middle, at this size (--fit center); "
+            "--fit stretch takes the whole."
+        )
+
+
+def _asked(candidate: Candidate) -> tuple[str, ...]:
+    """How its values must be written; their size is for the import."""
+    return tuple(need for need in candidate.proposal.before if not _is_resized(need))
 
 
 def _look(listing: Listing, root: Path) -> list[Findings]:
@@ -152,12 +229,20 @@ def _look(listing: Listing, root: Path) -> list[Findings]:
     return pieces
 
 
-def _entry(name: str, candidate: Candidate) -> Entry:
-    """The entry, with the key under which a file of samples has it if that is another."""
+def _entry(name: str, candidate: Candidate, is_ready: bool) -> Entry:
+    """The entry, with the key that the files have for it, and as many ids as the samples can teach."""
     entry, key = dict(candidate.proposal.entry), candidate.key
-    if key and key != name and is_text(key):
+    if is_ready and key and key != name and is_text(key):
         entry["source"] = {"field": key}
+    if entry["kind"] == "image" and candidate.total < MANY_SAMPLES and _is_coded(entry):
+        entry["vocab_size"] = FEW_IDS
     return entry
+
+
+def _is_coded(entry: Entry) -> bool:
+    """Whether the images of an entry get a learned codec."""
+    text = write_yaml({"version": 1, "modalities": {"image": entry}})
+    return any(stream.codec in LEARNED_CODECS for stream in resolve(parse_schema(text, "the draft")).streams)
 
 
 def _head(entries: Mapping[str, Entry], candidates: Sequence[Candidate]) -> Entry:
@@ -197,26 +282,38 @@ def _alignment(candidates: Sequence[Candidate]) -> str:
     return said
 
 
-def _ready(pieces: Sequence[Findings]) -> Path | None:
-    """The one file that holds every modality and nothing else, with nothing to do first."""
-    (first, *others) = [piece for piece in pieces if piece.candidates]
-    has_needs = bool(first.needs) or any(
-        candidate.proposal.before or candidate.key is None for candidate in first.candidates
+def _ready(pieces: Sequence[Findings]) -> str:
+    """What holds every modality and nothing else, with nothing to do first; empty if nothing does."""
+    held = [piece for piece in pieces if piece.candidates]
+    has_needs = any(
+        piece.needs
+        or piece.by_hand
+        or candidate.proposal.by_hand
+        or _asked(candidate)
+        or candidate.key is None
+        for piece in held
+        for candidate in piece.candidates
     )
-    return None if has_needs or others else first.source
+    sources = {piece.source for piece in held}
+    return "" if has_needs or len(sources) > 1 else sources.pop()
 
 
-def _line(root: Path, named: Mapping[str, Candidate]) -> str:
-    """A line for the sample that has a file in the most modalities; what is no file's name is left open."""
-    files = {name: candidate.files for name, candidate in named.items() if candidate.files}
-    stems = Counter(file.stem for held in files.values() for file in held)
-    if not stems:
-        return ""
-    sample, _ = stems.most_common(1)[0]
-    record = {"id": sample}
-    for name, held in files.items():
-        file = next((file for file in held if file.stem == sample), None)
-        if file is not None and named[name].proposal.entry["kind"] in ("image", "vector"):
-            record[name] = file.relative_to(root).as_posix()
-    rest = "".join(f', "{name}": ...' for name in named if name not in record)
-    return json.dumps(record)[:-1] + rest + "}"
+def _example(schema: Schema, modalities: Mapping[str, tuple[Candidate, Modality]]) -> dict[str, object]:
+    """A short value that was seen, to predict from: a text, else a record, else a vector."""
+    known = {stream.modality for stream in resolve(schema).inputs}
+    for kind in ("text", "set", "vector"):
+        for name, (candidate, entry) in modalities.items():
+            raw = candidate.proposal.example
+            if entry.kind != kind or name not in known or raw is None or len(modalities) == 1:
+                continue
+            value = as_declared(entry, raw, candidate.proposal.keys)
+            value = value[0] if kind == "text" and isinstance(value, list) else value
+            if value is not None and len(json.dumps(value)) <= _LONGEST_EXAMPLE and _can_be_typed(value):
+                return {name: value}
+    return {}
+
+
+def _can_be_typed(value: object) -> bool:
+    """Whether a value can stand in a command line as it is."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return is_text(text) and text.isprintable()

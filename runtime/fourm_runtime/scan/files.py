@@ -4,6 +4,7 @@
     0001/rgb.png, 0001/depth.npy   a sub-folder is a sample, a file one modality of it
     0001.jpg, annotations.csv      files of one kind beside a table of their annotations
     rgb.npy, samples.npz           arrays whose first axis counts the samples
+    train-images-idx3-ubyte.gz     the same as IDX has them
 
 Folders of splits (`train/rgb`) are looked through, and what lies deeper (`rgb/shard_1`) counts to the folder
 above.
@@ -17,6 +18,7 @@ from typing import Literal
 
 import attrs
 
+from fourm_runtime.data.sources.arrays import IDX_NAME, array_name
 from fourm_runtime.data.sources.decoding import PICTURES
 from fourm_runtime.scan.names import listed
 from fourm_runtime.scan.proposal import Skipped
@@ -31,7 +33,7 @@ KINDS: dict[str, Kind] = {
     ".json": "json",
     **dict.fromkeys((".csv", ".tsv", ".jsonl"), "table"),
 }
-READ_HERE = "pictures, .npy, .npz, .csv, .tsv, .jsonl, .json and .txt are"
+READ_HERE = "pictures, .npy, .npz, IDX, .csv, .tsv, .jsonl, .json and .txt are"
 
 MOST_PLACES = 24
 """Sub-folders that are still modalities; more are samples, shards or classes."""
@@ -60,12 +62,14 @@ class Group:
         place: the sub-folder that they count to; "" for the folder itself.
         name: what they could be called.
         files: in the order of their names.
+        keys: of each file, the sample that it is of.
     """
 
     kind: Kind
     place: str
     name: str
     files: tuple[Path, ...]
+    keys: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -91,7 +95,8 @@ def list_files(folder: Path) -> Listing:
     unknown: dict[str, list[str]] = {}
     for file in files:
         ending, place = file.suffix.lower(), places[file]
-        kind = KINDS.get(ending)
+        is_idx = IDX_NAME.match(file.name) is not None
+        kind = "stack" if is_idx else KINDS.get(ending)
         if kind is None:
             unknown.setdefault(ending, []).append(str(file.relative_to(folder)))
             continue
@@ -99,7 +104,9 @@ def list_files(folder: Path) -> Listing:
             kind = "stack"
         if not place and kind == "json":
             kind = "table"
-        own = _shared_stem(file) if kind in ("table", "archive") else file.stem if kind == "stack" else ""
+        own = _shared_stem(file) if kind in ("table", "archive") else ""
+        if kind == "stack":
+            own = array_name(file)
         found.setdefault((place, kind, ending if own else "", own), []).append(file)
     groups = []
     tables = Counter(places[file] for file in files if KINDS.get(file.suffix.lower()) == "table")
@@ -108,7 +115,8 @@ def list_files(folder: Path) -> Listing:
             what = f"{place}/: {listed((file.name for file in held), most=3)}"
             skipped.append(Skipped(what, "a table per sample is not read; save its numbers as .npy"))
         else:
-            groups.append(Group(kind, place, own or place or _NAMES[kind], tuple(held)))
+            keys = tuple(_key(file.relative_to(folder), place) for file in held)
+            groups.append(Group(kind, place, own or place or _NAMES[kind], tuple(held), keys))
     skipped += [Skipped(listed(names, most=3), f"not read: only {READ_HERE}") for names in unknown.values()]
     return Listing(tuple(groups), tuple(skipped), remark)
 
@@ -162,6 +170,20 @@ def _places(folder: Path, files: list[Path]) -> tuple[dict[Path, str], str]:
         remark = "There are many sub-folders: they are read as shards or classes, not as modalities."
         return dict.fromkeys(files, ""), remark
     return places, ""
+
+
+def _key(inside: Path, place: str) -> str:
+    """The sample that a file is of: its path without its ending, and without what says the modality.
+
+    >>> _key(Path("train/rgb/01.png"), "rgb"), _key(Path("01/rgb.png"), "rgb"), _key(Path("a.png"), "")
+    ('train/01', '01', 'a')
+    """
+    parts = list(inside.with_suffix("").parts)
+    if place in parts[:-1]:
+        parts.remove(place)
+    elif parts[-1] == place and len(parts) > 1:
+        del parts[-1]
+    return "/".join(parts)
 
 
 def _shared_stem(file: Path) -> str:

@@ -14,6 +14,9 @@ MOST_TOKENS: Final = 1024
 _TOKENS: Final = 196
 """Tokens that a patch is chosen for: 4M's 14 x 14."""
 
+_PATCH_CELLS: Final = 16
+"""Least cells of a patch: tokens for less cost more than the detail is worth."""
+
 _SIDES: Final = (224, 192, 160, 128, 96, 64, 32, 16, 8, 4, 2, 1)
 _LONGEST_SIDE: Final = 65_536
 _CLASS_VALUES: Final = 64
@@ -40,19 +43,20 @@ def propose_image(cells: Cells) -> Proposal:
     few = cell.get("classes", levels)
     is_few = isinstance(few, int) and few <= LEVELS_MOST
     size, patch, size_notes, before = _grid(cells, is_few)
+    by_hand: list[str] = []
     entry: dict[str, object] = {"kind": "image", "size": size, "patch": patch, "cell": cell}
     if cell.get("channels") == 3 and cell["type"] == "continuous":
         entry["shown"] = ["pixels", "tokens"]
     if cells.first:
-        before.append("move the channels of the arrays last: (height, width, channels)")
+        by_hand.append("move the channels of the arrays last: (height, width, channels)")
     if len(cells.channels) > 1 and not _are_pictures(cells):
         counts = ", ".join(f"{count} with {channels}" for channels, count in cells.channels.most_common())
-        before.append(f"give all arrays the same channels ({counts})")
+        by_hand.append(f"give all arrays the same channels ({counts})")
     if cells.holes:
-        before.append(f"fill in NaN and infinity, found in {cells.holes} of {cells.images}")
+        by_hand.append(f"fill in NaN and infinity, found in {cells.holes} of {cells.images}")
     if cells.images < sum(cells.sizes.values()):
         notes.append(f"Values are those of {cells.images} images.")
-    return Proposal(entry, (*size_notes, *notes), tuple(before))
+    return Proposal(entry, (*size_notes, *notes), tuple(before), tuple(by_hand))
 
 
 def _are_pictures(cells: Cells) -> bool:
@@ -173,10 +177,11 @@ def _patch(height: int, width: int) -> tuple[int, int]:
     sides = [side for side in range(2, 33) if height % side == 0 and width % side == 0]
     if not sides:
         return _divisor(height), _divisor(width)
+    wanted = min(_TOKENS, max(height * width / _PATCH_CELLS, 1))
 
     def cost(side: int) -> float:
         tokens = height // side * (width // side)
-        return abs(math.log(tokens / _TOKENS)) - 0.25 * (side.bit_count() == 1)
+        return abs(math.log(tokens / wanted)) - 0.25 * (side.bit_count() == 1)
 
     best = min(sides, key=cost)
     return best, best

@@ -1,10 +1,12 @@
 """What looking at files yields: entries that could be declared, with what was seen and what to mind."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import attrs
+
+from fourm_runtime.scan.tables import Table
 
 MOST_FILES = 200
 """Files of one modality that are opened."""
@@ -19,14 +21,23 @@ class Proposal:
     Attributes:
         entry: the keys of the modality, as the YAML file has them.
         notes: what was seen and what may have to be changed, in sentences.
-        before: what must be done to the data before it can be imported under this entry.
+        before: how values must be written to be imported under this entry; a file of samples that is drafted
+            has them so.
+        by_hand: what must be done to the data first, and what only a person can do.
         texts: strings that were seen, to choose the size of the vocabulary by.
+        keys: of a set: field -> key that it has in the records, where that is another.
+        example: a value as it was seen; None where there is none to show.
+        is_lines: of texts in files: each line is one.
     """
 
     entry: dict[str, object]
     notes: tuple[str, ...] = ()
     before: tuple[str, ...] = ()
+    by_hand: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
+    keys: Mapping[str, str] = attrs.field(factory=dict)
+    example: object = None
+    is_lines: bool = False
 
 
 @attrs.frozen
@@ -51,16 +62,22 @@ class Candidate:
         origin: where it was found.
         seen: how much of it was looked at.
         proposal: its entry.
+        total: how many samples seem to have it.
         key: its key in a file of samples; None where it is in none.
         files: its files, one per sample, where it has such.
+        samples: of each file, the sample that it is of; empty where a table says that.
+        columns: columns of a table that together are one value of it; empty where it has one column.
     """
 
     name: str
     origin: str
     seen: str
     proposal: Proposal
+    total: int = 0
     key: str | None = None
     files: tuple[Path, ...] = ()
+    samples: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -70,14 +87,18 @@ class Findings:
     Attributes:
         candidates: the modalities in it.
         skipped: what is no part of them.
-        source: the file, if `fourm data import` can read files of its kind.
-        needs: what must be done to the file as a whole before it can be imported.
+        source: what `fourm data import` is given to read it as it is; empty if it cannot.
+        needs: how it must be written as a whole to be imported; a file of samples that is drafted is so.
+        by_hand: what must be done to it as a whole, and what only a person can do.
+        table: its rows, where it is a table, and the files that they stand in.
     """
 
     candidates: tuple[Candidate, ...] = ()
     skipped: tuple[Skipped, ...] = ()
-    source: Path | None = None
+    source: str = ""
     needs: tuple[str, ...] = ()
+    by_hand: tuple[str, ...] = ()
+    table: tuple[Table, tuple[Path, ...]] | None = None
 
 
 @attrs.frozen
@@ -91,6 +112,7 @@ class Found:
         seen: how much of them was looked at.
         notes: what was seen, and what may have to be changed.
         before_import: what must be done to the data first.
+        written: how the drafted file of samples has the values, where that is not how they were found.
         before_training: what its codec needs, or that this version has none; empty where it needs nothing.
     """
 
@@ -100,6 +122,7 @@ class Found:
     seen: str
     notes: tuple[str, ...]
     before_import: tuple[str, ...]
+    written: tuple[str, ...]
     before_training: str
 
 

@@ -25,7 +25,7 @@ _LOG_FROM = 1000
 
 _BOX = re.compile(r"box|xyxy|xywh|rect")
 _POINT = re.compile(r"point|position|^xy$|cent(re|er)|location")
-_CLASS = re.compile(r"(^|_)(class|cls|label|category|type|kind|id)(_|$)")
+_CLASS = re.compile(r"(^|_)(class|classes|cls|labels?|category|categories|type|kind|id)(_|$)")
 _NAME = re.compile(r"\S*[\d/\\_:.@]\S*|\d{4}-\d\d-\d\d[T ].*")
 
 
@@ -44,6 +44,7 @@ def propose_set(samples: Sequence[Sequence[Record]], one: bool = False) -> Propo
     names, fields, notes, before, texts = Names(), dict[str, Field](), list[str](), list[str](), list[str]()
     left: dict[str, list[str]] = {}
     todo: dict[str, list[str]] = {}
+    renamed: dict[str, str] = {}
     for key in keys:
         values = [record[key] for record in records if record.get(key) is not None]
         name = names.take(key)
@@ -58,6 +59,7 @@ def propose_set(samples: Sequence[Sequence[Record]], one: bool = False) -> Propo
             texts += [value for value in values if isinstance(value, str)]
         if name != key:
             needs.append(f"rename it from {listed([key])}")
+            renamed[name] = key
         fields[name] = field
         for need in needs:
             todo.setdefault(need, []).append(name)
@@ -83,7 +85,8 @@ def propose_set(samples: Sequence[Sequence[Record]], one: bool = False) -> Propo
             notes.append(f"The boxes in {name} are taken for {field['convention']}: {evidence}.")
     if {"x0", "y0", "x1", "y1"} <= set(fields):
         notes.append("x0, y0, x1, y1 could be one field: box: {type: box, range: [...]}.")
-    return Proposal(entry, tuple(notes), tuple(before), tuple(texts))
+    example = next((list(sample) for sample in samples if sample), None)
+    return Proposal(entry, tuple(notes), tuple(before), (), tuple(texts), renamed, example)
 
 
 def propose_field(name: str, values: Sequence[object]) -> tuple[Field, list[str]]:
@@ -208,5 +211,5 @@ def _box_field(boxes: list[tuple[float, ...]]) -> tuple[Field, list[str]]:
         convention = "xywh"
         ends = [end for x, y, width, height in boxes for end in (x, y, x + width, y + height)]
         odd = sum(width < 0 or height < 0 for _, _, width, height in boxes)
-        needs = [f"mend boxes of negative size, {odd} of {len(boxes)}"] if odd else []
+        needs = [f"leave out boxes of negative size, {odd} of {len(boxes)}"] if odd else []
     return {"type": "box", "convention": convention, "range": list(outward(min(ends), max(ends)))}, needs

@@ -45,10 +45,12 @@ def look_at_files(group: Group, folder: Path) -> Findings:
     if proposal is None:
         raise DataError(group.name, f"none of {len(chosen)} can be read; the first {skipped[0].why}")
     seen = share(len(chosen) - len(broken), len(group.files), "files")
-    before = (f"mend or remove {len(broken)} of {len(chosen)} files",) if broken else ()
-    proposal = attrs.evolve(proposal, before=(*before, *proposal.before))
+    by_hand = (f"mend or remove {len(broken)} of {len(chosen)} files",) if broken else ()
+    proposal = attrs.evolve(proposal, by_hand=(*by_hand, *proposal.by_hand))
     origin = f"{group.place}/" if group.place else listed((f.name for f in group.files), most=2)
-    return Findings((Candidate(group.name, origin, seen, proposal, files=group.files),), skipped)
+    total = len(group.files)
+    found = Candidate(group.name, origin, seen, proposal, total, files=group.files, samples=group.keys)
+    return Findings((found,), skipped)
 
 
 def propose_pictures(files: Sequence[Path]) -> tuple[Proposal | None, Broken]:
@@ -82,7 +84,7 @@ def propose_mixed(arrays: Sequence[Array]) -> Proposal:
 
 
 def _propose_text_files(files: Sequence[Path]) -> tuple[Proposal | None, Broken]:
-    texts, broken = _read(files, _read_text)
+    texts, broken = _read(files, read_text)
     if not texts:
         return None, broken
     if all(_is_number(word) for text in texts for word in text.split()):
@@ -93,8 +95,9 @@ def _propose_text_files(files: Sequence[Path]) -> tuple[Proposal | None, Broken]
         word_count(line) <= _LONGEST_LINE for views in lines for line in views
     )
     found = propose_text(lines if is_list else [[text] for text in texts])
-    how = "a text per line" if is_list and max(map(len, lines)) > 1 else "one text each"
-    return attrs.evolve(found, notes=(*found.notes, f"Files are read as {how}.")), broken
+    is_lines = is_list and max(map(len, lines)) > 1
+    how = "a text per line" if is_lines else "one text each"
+    return attrs.evolve(found, notes=(*found.notes, f"Files are read as {how}."), is_lines=is_lines), broken
 
 
 def _propose_json_files(files: Sequence[Path]) -> tuple[Proposal | None, Broken]:
@@ -121,7 +124,12 @@ def _read(files: Sequence[Path], read: Callable[[Path], ValueT]) -> tuple[list[V
     return values, broken
 
 
-def _read_text(file: Path) -> str:
+def read_text(file: Path) -> str:
+    """Read the text of one sample.
+
+    Raises:
+        DataError: if it is empty, too long to be one sample's, or no UTF-8.
+    """
     try:
         if file.stat().st_size > _LONGEST_TEXT:
             raise ValueError(f"is larger than {_LONGEST_TEXT // 2**20} MiB")

@@ -55,7 +55,7 @@ def look_at_table(group: Group, folder: Path, owners: Owners) -> tuple[Findings,
     needs = []
     if table.is_bare:
         values = [value for value in table.columns["value"] if value is not None]
-        found.add(group.name, values, propose_values(group.name, values), key=None)
+        found.add(group.name, values, propose_values(group.name, values), None, ("value",))
         needs.append(f'write each line of {origin} as {{"{group.name}": ...}}')
     else:
         for number, column in enumerate(table.columns):
@@ -71,8 +71,11 @@ def look_at_table(group: Group, folder: Path, owners: Owners) -> tuple[Findings,
         broken.append(Skipped(f"{origin}: {more:,} lines more", "cannot be read either"))
     if broken:
         needs.append(f"mend the lines of {origin} that cannot be read")
-    source = file if is_lines and len(group.files) == 1 else None
-    return Findings(tuple(found.candidates), (*found.skipped, *broken), source, tuple(needs)), found.covered
+    source = str(file) if is_lines and len(group.files) == 1 else ""
+    findings = Findings(
+        tuple(found.candidates), (*found.skipped, *broken), source, tuple(needs), (), (table, group.files)
+    )
+    return findings, found.covered
 
 
 @attrs.define
@@ -114,12 +117,19 @@ class _Columns:
             if column != "id":
                 self.loose.append(column)
 
-    def add(self, name: str, values: Sequence[object], proposal: Proposal, key: str | None) -> None:
+    def add(
+        self,
+        name: str,
+        values: Sequence[object],
+        proposal: Proposal,
+        key: str | None,
+        columns: tuple[str, ...] = (),
+    ) -> None:
         """Take a proposal for some values of the table."""
         rows = f"{len(self.table.rows):,} rows"
         seen = f"{len(values):,} of {'' if self.table.is_whole else 'the first '}{rows}"
         origin = f"{self.origin}: {listed([key])}" if key else self.origin
-        self.candidates.append(Candidate(name, origin, seen, proposal, key))
+        self.candidates.append(Candidate(name, origin, seen, proposal, len(values), key, columns=columns))
 
     def add_record(self) -> None:
         """Make the plain columns the fields of one record, or a vector if they are too many."""
@@ -141,7 +151,8 @@ class _Columns:
             table = np.array([[row[column] for column in numeric] for row in rows], np.float64)
             found, plain, shape = propose_arrays(list(table)), numeric, "[...]"
         need = f'write {listed(plain)} of each row as "{self.group.name}": {shape}'
-        self.add(self.group.name, rows, attrs.evolve(found, before=(need, *found.before)), key=None)
+        found = attrs.evolve(found, before=(need, *found.before))
+        self.add(self.group.name, rows, found, key=None, columns=tuple(plain))
 
     def _add_files(self, column: str, files: list[Path], count: int) -> None:
         owners = [self.owners.get(os.path.normpath(file)) for file in files]

@@ -9,7 +9,7 @@ import io
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -37,12 +37,14 @@ class Table:
         is_whole: whether these are all.
         is_bare: lines hold values, not objects: the one column has no name.
         broken: lines and files that could not be read.
+        readers: column of CSV -> how a cell of it is read.
     """
 
     rows: tuple[dict[str, object], ...]
     is_whole: bool
     is_bare: bool = False
     broken: tuple[str, ...] = ()
+    readers: Mapping[str, Callable[[str], object]] = attrs.field(factory=dict)
 
     @property
     def columns(self) -> dict[str, list[object]]:
@@ -72,10 +74,44 @@ def read_table(files: Sequence[Path]) -> Table:
         broken.append(f"{len(bare)} lines are no objects")
     if not rows and not bare:
         raise DataError(files[0].name, broken[0] if broken else "has no rows")
+    readers: dict[str, Callable[[str], object]] = {}
     if files[0].suffix.lower() in (".csv", ".tsv"):
-        rows = _typed(rows)
+        readers = _readers(rows)
+        rows = [_typed(row, readers) for row in rows]
     held = tuple(rows) or tuple({"value": value} for value in bare)
-    return Table(held, is_whole, is_bare=not rows, broken=tuple(broken))
+    return Table(held, is_whole, not rows, tuple(broken), readers)
+
+
+def every_row(files: Sequence[Path], table: Table) -> Iterator[dict[str, object]]:
+    """All rows of a table, read as those that were looked at; lines that cannot be read are left out.
+
+    Args:
+        files: of the table.
+        table: what was seen of them.
+    """
+    if table.is_whole:
+        yield from table.rows
+        return
+    for file in files:
+        ending = file.suffix.lower()
+        if ending == ".jsonl":
+            with file.open(encoding="utf-8-sig") as lines:
+                for line in lines:
+                    yield from (_as_row(value, table) for value in _json_lines(file, line))
+        elif ending == ".json":
+            # It has no border at which it could be read in parts.
+            yield from (_as_row(value, table) for value in _json_file(file, file.read_text("utf-8-sig")))
+        else:
+            with file.open(encoding="utf-8-sig", newline="") as lines:
+                head = lines.readline()
+                lines.seek(0)
+                yield from (_as_row(value, table) for value in _csv_lines(file, head, lines))
+
+
+def _as_row(value: object, table: Table) -> dict[str, object]:
+    if isinstance(value, dict):
+        return _typed(value, table.readers) if table.readers else value
+    return {"value": value} if table.is_bare and not isinstance(value, DataError) else {}
 
 
 def _values(files: Sequence[Path], broken: list[str], cut: list[Path]) -> Iterator[object]:
@@ -133,8 +169,12 @@ def _json_file(file: Path, head: str) -> Iterator[object]:
 
 
 def _csv_rows(file: Path, head: str) -> Iterator[object]:
-    mark = "\t" if file.suffix.lower() == ".tsv" else max(",;\t|", key=head.partition("\n")[0].count)
-    rows = csv.reader(io.StringIO(head, newline=""), delimiter=mark)
+    return _csv_lines(file, head.partition("\n")[0], io.StringIO(head, newline=""))
+
+
+def _csv_lines(file: Path, head: str, lines: Iterable[str]) -> Iterator[object]:
+    mark = "\t" if file.suffix.lower() == ".tsv" else max(",;\t|", key=head.count)
+    rows = csv.reader(lines, delimiter=mark)
     first = next(rows, [])
     names = [cell.strip() or f"column_{number}" for number, cell in enumerate(first, start=1)]
     if names and all(map(_NUMBER.fullmatch, names)):
@@ -159,14 +199,25 @@ _READERS: dict[str, Callable[[Path, str], Iterator[object]]] = {
 }
 
 
-def _typed(rows: Sequence[dict[str, object]]) -> list[dict[str, object]]:
-    """The rows of a CSV file with each column as what all its cells are."""
-    typed: list[dict[str, object]] = [{} for _ in rows]
+def _readers(rows: Sequence[dict[str, object]]) -> dict[str, Callable[[str], object]]:
+    """How the cells of each column of a CSV file are read: as what all of them are."""
+    found = {}
     for name in dict.fromkeys(name for row in rows for name in row):
         cells = [str(row.get(name) or "").strip() for row in rows]
-        read = _type_of([cell for cell in cells if cell.lower() not in _ABSENT])
-        for row, cell in zip(typed, cells, strict=True):
-            row[name] = None if cell.lower() in _ABSENT else read(cell)
+        found[name] = _type_of([cell for cell in cells if cell.lower() not in _ABSENT])
+    return found
+
+
+def _typed(row: Mapping[str, object], readers: Mapping[str, Callable[[str], object]]) -> dict[str, object]:
+    """A row of a CSV file with its cells as values."""
+    typed: dict[str, object] = {}
+    for name, read in readers.items():
+        cell = str(row.get(name) or "").strip()
+        try:
+            typed[name] = None if cell.lower() in _ABSENT else read(cell)
+        except ValueError:
+            # A row far down may break what the first thousands keep: the import says so.
+            typed[name] = cell
     return typed
 
 

@@ -25,16 +25,16 @@ def propose_text(views: Sequence[Sequence[str]]) -> Proposal:
     most_words = max(map(word_count, texts))
     entry: dict[str, object] = {"kind": "text", "vocabulary": VOCABULARY, "max_tokens": max_tokens(texts)}
     notes = [f"Texts of {between(min(map(word_count, texts)), most_words)} words."]
+    entry["out_of_range"] = "clip"
     if most_words * 3 // 2 + 2 > MOST_TOKENS:
-        entry["out_of_range"] = "clip"
         notes.append(f"Longer ones are cut after {MOST_TOKENS} tokens; raise max_tokens to keep more.")
     else:
-        notes.append("max_tokens allows three tokens to two words; a longer text is refused when encoded.")
+        notes.append("max_tokens allows three tokens to two words; a longer text is cut.")
     alternatives = max(map(len, views))
     if alternatives > 1:
         entry["views"] = alternatives
         notes.append(f"Up to {alternatives} texts per sample, alternatives of each other.")
-    return Proposal(entry, tuple(notes), texts=tuple(texts))
+    return Proposal(entry, tuple(notes), texts=tuple(texts), example=texts[0])
 
 
 def max_tokens(texts: Iterable[str]) -> int:

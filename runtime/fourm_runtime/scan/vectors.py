@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
+import attrs
 import numpy as np
 
 from fourm_runtime.scan.arrays import Array
@@ -31,13 +32,13 @@ def propose_arrays(arrays: Sequence[Array]) -> Proposal:
     kept = [array for array in filled if array.ndim == axes]
     odd = len(arrays) - len(kept)
     what = f"mend the arrays that are empty or have not {axes} axes: {odd} of {len(arrays)}"
-    before = (what,) if odd else ()
+    by_hand = (what,) if odd else ()
     if axes in (2, 3):
         cells = Cells()
         for array in kept:
             cells.add(array)
         found = propose_image(cells)
-        return Proposal(found.entry, found.notes, (*before, *found.before))
+        return attrs.evolve(found, by_hand=(*by_hand, *found.by_hand))
     if axes > 3:
         shape = "x".join(map(str, kept[0].shape))
         raise DataError("arrays", f"have {axes} axes ({shape}); declare each step of an axis as a modality")
@@ -45,10 +46,8 @@ def propose_arrays(arrays: Sequence[Array]) -> Proposal:
     if len(lengths) > 1:
         what = f"have {min(lengths)} to {max(lengths)} numbers; a vector has a fixed length"
         raise DataError("arrays", what)
-    if axes == 0:
-        before = (*before, "give each number an axis of its own: array[:, None]")
     found = _propose_vector(np.stack([array.reshape(-1) for array in kept]))
-    return Proposal(found.entry, found.notes, (*before, *found.before))
+    return attrs.evolve(found, by_hand=(*by_hand, *found.by_hand), example=kept[0].reshape(-1).tolist())
 
 
 def _propose_vector(numbers: Array) -> Proposal:
@@ -64,18 +63,18 @@ def _propose_vector(numbers: Array) -> Proposal:
     high = np.where(holes, -np.inf, table).max(axis=0)
     entry: dict[str, object] = {"kind": "vector", "dim": dim}
     with_holes = int(holes.any(axis=1).sum())
-    before = (f"fill in NaN and infinity, found in {with_holes} of {count}",) if with_holes else ()
+    by_hand = (f"fill in NaN and infinity, found in {with_holes} of {count}",) if with_holes else ()
     if dim == 1 and bool((table[~holes] == np.round(table[~holes])).all()):
         first, last, bins = whole_bins(float(low[0]), float(high[0]))
         entry |= {"ranges": [first, last], "bins": bins}
-        return Proposal(entry, (f"Whole numbers from {low[0]:g} to {high[0]:g}.",), before)
+        return Proposal(entry, (f"Whole numbers from {low[0]:g} to {high[0]:g}.",), by_hand=by_hand)
     if dim <= BINS_MOST_NUMBERS:
         entry["ranges"] = [list(outward(*ends)) for ends in zip(low.tolist(), high.tolist(), strict=True)]
         note = "Ranges are those seen, rounded outward; names: [...] and units: [...] can be added."
     else:
         entry["ranges"] = list(outward(float(low.min()), float(high.max())))
         note = f"{dim} numbers from {low.min():g} to {high.max():g}."
-    return Proposal(entry, (note,), before)
+    return Proposal(entry, (note,), by_hand=by_hand)
 
 
 def whole_bins(low: float, high: float) -> tuple[float, float, int]:

@@ -44,6 +44,7 @@ def write_draft(
     for item in found:
         comments = [f"{item.origin}; seen in {item.seen}.", *item.notes]
         comments += [f"Before the import: {need}." for need in item.before_import]
+        comments += [f"The file of samples was drafted so: {change}." for change in item.written]
         comments += [f"Before training: {item.before_training}."] if item.before_training else []
         for comment in comments:
             lines += _comment(comment, indent="  ", hang="  ")

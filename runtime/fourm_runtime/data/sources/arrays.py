@@ -114,16 +114,16 @@ def open_array_files(place: str, files: list[Path], reading: Reading) -> Source:
         named[name] = file
     masked = {name.removesuffix(PRESENT) for name in named if name.endswith(PRESENT)}
     names = find_names(reading, [name for name in named if not name.endswith(PRESENT)], place, "arrays")
-    columns = {modality: _mapped(named[name]) for modality, name in names.items()}
+    columns = {modality: map_array(named[name]) for modality, name in names.items()}
     if "id" in named:
-        columns["id"] = _mapped(named["id"])
+        columns["id"] = map_array(named["id"])
     for name, array in columns.items():
         if array.ndim == 0:
             raise DataError(
                 str(named[names.get(name, name)]), "its first axis counts the samples", got="a single number"
             )
     masks = {
-        modality: _mapped(named[name + PRESENT]).astype(bool)
+        modality: map_array(named[name + PRESENT]).astype(bool)
         for modality, name in names.items()
         if name in masked
     }
@@ -148,7 +148,12 @@ def is_array_file(file: Path) -> bool:
     return file.suffix == ".npy" or IDX_NAME.match(file.name) is not None
 
 
-def _mapped(file: Path) -> Array:
+def map_array(file: Path) -> Array:
+    """Map a `.npy` or IDX file into memory.
+
+    Raises:
+        DataError: if it is damaged or cut off.
+    """
     with open_plain(file) as opened:
         return (_map_npy if file.suffix == ".npy" else _map_idx)(opened, str(file))
 
