@@ -150,7 +150,7 @@ def _import(
             raise
     record = {"path": source.place, "format": source.kind, "seed": how.seed, "samples": len(source)}
     kept = columns.with_metadata({**columns.metadata, _RECORD: json.dumps(record)})
-    version = store.commit_rows(path, journal.fragments, kept, None).version
+    version = store.commit_rows(path, journal.fragments, kept, appends=False).version
     return _finish(path, journal, source, how, int(version))
 
 
