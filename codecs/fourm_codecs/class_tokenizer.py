@@ -67,8 +67,6 @@ class ClassView:
 class ClassTokenizer(LearnedCodec[Image]):
     """One id per patch of a class map; decoded ones hold classes."""
 
-    resampling: Resampling = attrs.field(default="nearest", init=False)
-
     @classmethod
     def checked(cls, modality: str, entry: Modality) -> Image:
         can = isinstance(entry, Image) and isinstance(entry.cell, Categorical)
@@ -85,6 +83,10 @@ class ClassTokenizer(LearnedCodec[Image]):
     @classmethod
     def law_of(cls, entry: Image, quantile: float, error: float) -> Calibrated:
         return Calibrated(METRIC, quantile, error)
+
+    @property
+    def resampling(self) -> Resampling:
+        return "nearest"
 
     @property
     def view(self) -> ClassView:

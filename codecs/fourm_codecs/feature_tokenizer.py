@@ -31,8 +31,6 @@ LARGEST = float(np.finfo(np.float32).max)
 class FeatureTokenizer(LearnedCodec[Image]):
     """One id per patch of a feature map."""
 
-    resampling: Resampling = attrs.field(default="smooth", init=False)
-
     @classmethod
     def checked(cls, modality: str, entry: Modality) -> Image:
         can = isinstance(entry, Image) and isinstance(entry.cell, Features)
@@ -48,6 +46,10 @@ class FeatureTokenizer(LearnedCodec[Image]):
     @classmethod
     def law_of(cls, entry: Image, quantile: float, error: float) -> Calibrated:
         return Calibrated(METRIC, quantile, error)
+
+    @property
+    def resampling(self) -> Resampling:
+        return "smooth"
 
     @property
     def view(self) -> DenseView:

@@ -224,8 +224,8 @@ def _at_a_size(codec: AnyLearned, recipe: FitRecipe, step: int, batch: Tensor) -
     assert isinstance(entry, Image) and isinstance(network, PatchNetwork), "others have no sizes"
     assert codec.resampling is not None, "images can be brought to another size"
     # By the number of the step, so that a resumed fit draws the same.
-    place = int(np.random.default_rng([recipe.seed, step]).integers(len(recipe.sizes)))
-    height, width = recipe.sizes[place]
+    generator = np.random.default_rng([recipe.seed, step])
+    height, width = recipe.sizes[int(generator.integers(len(recipe.sizes)))]
     images = at_size(images_of(batch, entry.grid, entry.patch), (height, width), codec.resampling)
     network.see((height // entry.patch[0], width // entry.patch[1]))
     return patches_of(images, entry.patch)

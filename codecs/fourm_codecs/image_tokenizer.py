@@ -35,12 +35,6 @@ class ImageTokenizer(LearnedCodec[Image]):
     """One id per patch of an image of numbers or directions; decoded ones are in range, on the levels, of
     length one."""
 
-    resampling: Resampling = attrs.field(init=False)
-
-    @resampling.default
-    def _directions_stay_of_length_one(self) -> Resampling:
-        return "unit" if isinstance(self.entry.cell, Direction) else "smooth"
-
     @classmethod
     def checked(cls, modality: str, entry: Modality) -> Image:
         return image_of_numbers(modality, entry)
@@ -52,6 +46,10 @@ class ImageTokenizer(LearnedCodec[Image]):
     @classmethod
     def law_of(cls, entry: Image, quantile: float, error: float) -> Calibrated:
         return law_of(entry, quantile, error)
+
+    @property
+    def resampling(self) -> Resampling:
+        return "unit" if isinstance(self.entry.cell, Direction) else "smooth"
 
     @property
     def view(self) -> DenseView:

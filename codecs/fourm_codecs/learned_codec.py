@@ -62,7 +62,6 @@ class LearnedCodec(Generic[EntryT]):
         size: name of its networks' size, a key of `fourm_codecs.vit.SIZES`.
         network: its weights; never trained further.
         law: what was measured at fitting.
-        resampling: how images come to another size; None for what is no image.
     """
 
     modality: str
@@ -70,7 +69,6 @@ class LearnedCodec(Generic[EntryT]):
     size: str
     network: CodeNetwork = attrs.field(repr=False)
     law: Calibrated
-    resampling: Resampling | None = attrs.field(default=None, init=False)
 
     @classmethod
     def checked(cls, modality: str, entry: Modality) -> EntryT:
@@ -152,6 +150,11 @@ class LearnedCodec(Generic[EntryT]):
     def name(self) -> str:
         """Its name in the selection table."""
         return codec_of(self.entry)
+
+    @property
+    def resampling(self) -> Resampling | None:
+        """How images come to another size; None for what is no image."""
+        return None
 
     @property
     def view(self) -> View:

@@ -84,7 +84,7 @@ def test_a_quantizer_is_its_state_also_in_the_middle_of_a_fit(codec: str) -> Non
         # Far from all that was seen, so that rows die.
         latents = latents_of(going_on, LATENTS // 3, seed) + 50
         ours, theirs = (quantizer(latents.clone()) for quantizer in (going_on, resumed))
-    assert torch.equal(ours.ids, theirs.ids) and torch.equal(ours.codes, theirs.codes)
+        assert torch.equal(ours.ids, theirs.ids) and torch.equal(ours.codes, theirs.codes)
     assert all(
         torch.equal(tensor, resumed.state_dict()[key]) for key, tensor in going_on.state_dict().items()
     )
