@@ -130,11 +130,10 @@ def batches(
         StorageError: if a file of them is missing or damaged.
     """
     with reading(where):
-        if isinstance(source, LanceDataset):
-            in_order = source.scanner(columns=list(columns), batch_size=rows, scan_in_order=True)
-            scan = in_order.to_batches()
-        else:
+        if isinstance(source, LanceFragment):
             scan = source.to_batches(columns=list(columns), batch_size=rows)
+        else:
+            scan = source.to_batches(columns=list(columns), batch_size=rows, scan_in_order=True)
         found = iter(scan)
     while True:
         with reading(where):
