@@ -144,7 +144,9 @@ def main() -> None:
     if shutil.which("chromium"):
         photograph(page, asked.to.with_suffix(".jpg"))
     for record in free:
-        print(f"{record['id']}: {record['flickr_url']}, {record['licence']['name']}, {record['licence']['url']}")
+        print(
+            f"{record['id']}: {record['flickr_url']}, {record['licence']['name']}, {record['licence']['url']}"
+        )
 
 
 if __name__ == "__main__":
