@@ -89,7 +89,8 @@ def test_a_file_of_samples_has_values_as_the_draft_declares_them(tmp_path: Path)
 
     assert len(lines) == COUNT
     assert lines[1] == (
-        '{"id": "p01", "image": "photos/p01.png", "labels": [{"colour": "green", "height": 0.5, "is_open": 1}], '
+        '{"id": "p01", "image": "photos/p01.png", '
+        '"labels": [{"colour": "green", "height": 0.5, "is_open": 1}], '
         '"caption": "the green wall of house 1"}'
     )
     assert '"caption"' not in lines[0]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fourm_runtime.data.dataset import Dataset
 from fourm_runtime.profiling.copies import CopyCounter, hashes_of
 from fourm_runtime.profiling.dataset_profile import profile
-from fourm_runtime.profiling.numbers import MOST_SAMPLED, NumberGatherer
+from fourm_runtime.profiling.quantities import MOST_SAMPLED, NumberGatherer
 from fourm_runtime.profiling.record import Classes, Lengths, Numbers, Profile
 from fourm_schema.load import parse_schema
 from tests.runtime.command_line import fourm
@@ -32,7 +32,7 @@ modalities:
 """
 
 SIXTEENTHS = st.integers(-300, 300).map(lambda number: number / 16) | st.integers(-(10**6), 10**6).map(float)
-"""Numbers well apart, so that what lies on an end of a range and what lies beyond it is no matter of rounding."""
+"""Numbers well apart, so that rounding does not decide what lies on an end of a range and what beyond it."""
 
 
 def made(path: Path, rows: list[dict[str, object]], depth: str = "out_of_range: clip") -> Dataset:
@@ -144,14 +144,18 @@ def test_what_is_odd_is_said_with_its_mend(tmp_path: Path) -> None:
     found = said(profile(made(tmp_path / "a.lance", rows)))
 
     assert found == [
-        "fault: says: at least 1 of 43 texts (2 %) are longer than max_tokens (up to 9 words and marks, 6 tokens):"
+        "fault: says: at least 1 of 43 texts (2 %) are longer than max_tokens (up to 9 words"
+        " and marks, 6 tokens):"
         " raise max_tokens or write out_of_range: clip; as it is they are refused when encoded",
-        "warning: samples: 3 of 43 samples (7 %) equal another in all modalities: import each once: copies count"
+        "warning: samples: 3 of 43 samples (7 %) equal another in all modalities: import each"
+        " once: copies count"
         " double, and leak between training and held-out samples",
         "warning: samples: 1 have the id of another: give each its own: values that are filled in later are"
         " matched by id",
-        "warning: depth: 10 of 43 images (23 %) hold one value in all cells: write null where there is no image",
-        "warning: depth: 23 % of values lie on the upper end 10, to which others are clipped: widen the range if"
+        "warning: depth: 10 of 43 images (23 %) hold one value in all cells: write null where"
+        " there is no image",
+        "warning: depth: 23 % of values lie on the upper end 10, to which others are clipped:"
+        " widen the range if"
         " they are no mistakes, and import again",
         "warning: gps.north: is always 48.25: leave it out: it costs tokens and teaches nothing",
         "warning: boxes: 43 boxes have no area: leave them out, or mend their corners",
@@ -160,7 +164,8 @@ def test_what_is_odd_is_said_with_its_mend(tmp_path: Path) -> None:
         "warning: says: 1 text is empty: write null where there is no text",
         "warning: never: no sample has it: give it values (fourm data fill), or take it out of the schema",
         "note: land: 10 of 43 images (23 %) hold one value in all cells: write null where there is no image",
-        "note: gps.east: values take 0.011 % of the range [-180, 180]: narrow it to [1, 1.04]: the same bins are"
+        "note: gps.east: values take 0.011 % of the range [-180, 180]: narrow it to [1,"
+        " 1.04]: the same bins are"
         " finer then",
         "note: boxes.label: 1 of 2 classes never occur: dog: keep them if other data have them",
     ]
@@ -179,7 +184,8 @@ def test_values_outside_a_range_that_was_narrowed_are_faults(tmp_path: Path) -> 
     share = round(100 * depth.above / depth.count)
     assert 40 < share < 60
     assert said(found)[0] == (
-        f"fault: depth: values lie outside the declared range: {share} % above 5: widen the range to [0, 9.5],"
+        f"fault: depth: values lie outside the declared range: {share} % above 5: widen the range"
+        " to [0, 9.5],"
         " or clip (out_of_range: clip) and import again"
     )
 
