@@ -143,9 +143,8 @@ def write_saved_dataset(folder: Path, given: list[Sample]) -> str:
     for number, part in enumerate((given[:2], given[2:])):
         table = table_of(part)
         names.append({"filename": f"data-{number:05d}-of-00002.arrow"})
-        with pa.OSFile(str(folder / names[-1]["filename"]), "wb") as file:
-            with pa.ipc.new_stream(file, table.schema) as writer:
-                writer.write_table(table)
+        with pa.ipc.new_stream(str(folder / names[-1]["filename"]), table.schema) as writer:
+            writer.write_table(table)
     (folder / "state.json").write_text(json.dumps({"_data_files": names}))
     (folder / "dataset_info.json").write_text("{}")
     return str(folder)

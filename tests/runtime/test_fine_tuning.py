@@ -64,7 +64,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "train.yaml").write_text(json.dumps(RECIPE))
     ran(
         *("data", "import", folder / "samples.jsonl", "--schema", folder / "model" / "schema.yaml"),
-        *("--to", folder / "mine.lance"),
+        *("--to", folder / "mine.lance", "--no-shuffle"),
     )
     ran("data", "encode", folder / "mine.lance")
     return folder
@@ -251,7 +251,7 @@ def test_ids_of_a_text_are_checked_where_they_are_stored(home: Path, tmp_path: P
         *("--to", tmp_path / "bad.lance"),
     )
 
-    assert code == 2 and "3 values cannot be stored" in said
+    assert code == 2 and "3 of 3 samples cannot be stored" in said
     assert "line 1, caption: is a text given as a row of token ids; got str" in said
     assert "line 2, caption: is a text given as a row of token ids; got list" in said
     assert "line 3, caption: a token id is 0 or more; got -1" in said

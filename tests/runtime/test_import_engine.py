@@ -6,7 +6,9 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import attrs
 import numpy as np
@@ -38,13 +40,10 @@ SCHEMA = parse_schema(YAML)
 class Generated(Source):
     """Numbers; some rows are damaged, and reading one of them may end the process' patience."""
 
-    kind = "generated"
-
-    def __init__(
-        self, count: int, bad: int = 0, stop_at: int = -1, runs: int = 1, picture: bool = False
-    ) -> None:
+    def __init__(self, count: int, bad: int = 0, stop_at: int = -1, picture: bool = False) -> None:
         super().__init__("numbers", [])
-        self._count, self._bad, self._runs, self._picture = count, bad, runs, picture
+        self.kind = "generated"
+        self._count, self._bad, self._picture = count, bad, picture
         self.stop_at, self.reads = stop_at, 0
 
     def __len__(self) -> int:
@@ -52,7 +51,7 @@ class Generated(Source):
 
     @property
     def chunks(self) -> NDArray[np.int64]:
-        return np.diff(np.linspace(0, self._count, self._runs + 1).astype(np.int64))
+        return np.array([self._count])
 
     def row(self, index: int) -> LocatedRow:
         if self.reads == self.stop_at:
@@ -72,7 +71,7 @@ def numbers(path: Path) -> list[int]:
     ]
 
 
-def run(path: Path, source: Source, **changed: object) -> ImportReport:
+def run(path: Path, source: Source, **changed: Any) -> ImportReport:
     return import_source(path, SCHEMA, source, attrs.evolve(ImportSettings(rows_per_fragment=50), **changed))
 
 
@@ -249,6 +248,23 @@ def test_an_overwrite_is_one_version_and_the_old_one_stays(tmp_path: Path) -> No
     assert Dataset.open(tmp_path / "a", version=1).rows == 30
 
 
+def test_two_imports_at_once_do_not_replace_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second waits for the first, and then finds its dataset."""
+    lock = store.sole_writer
+
+    def other_first(path: Path) -> AbstractContextManager[None]:
+        monkeypatch.setattr(store, "sole_writer", lock)
+        run(path, Generated(60))
+        return lock(path)
+
+    monkeypatch.setattr(store, "sole_writer", other_first)
+    with pytest.raises(DataError, match=r"is a dataset already"):
+        run(tmp_path / "a", Generated(90))
+    assert sorted(numbers(tmp_path / "a")) == list(range(60))
+
+
 def test_a_full_disk_leaves_an_import_that_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stage, calls = store.stage, iter(range(9))
 
@@ -313,8 +329,8 @@ def test_memory_does_not_grow_with_the_source(tmp_path: Path) -> None:
 
     tracemalloc.start()
     try:
-        peak(400)
-        small, large = peak(600), peak(1800)
+        peak(100)
+        small, large = peak(400), peak(1200)
     finally:
         tracemalloc.stop()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from fourm_runtime.data.sources.opening import FORMATS, open_source, recognise
@@ -69,7 +70,7 @@ def test_every_format_stores_the_same_samples(tmp_path: Path, name: str) -> None
     report = imported(path, tmp_path / "a.lance")
 
     assert recognise(path) == name
-    assert (report.samples, report.quarantined, report.notes) == (10, 0, ())
+    assert (report.format, report.samples, report.quarantined, report.notes) == (name, 10, 0, ())
     assert stored(tmp_path / "a.lance") == {str(sample["id"]): flat(sample) for sample in given}
 
 
@@ -97,7 +98,7 @@ def test_a_source_notices_that_its_files_changed(tmp_path: Path) -> None:
 def test_what_found_no_counterpart_is_said(tmp_path: Path) -> None:
     """A misspelt name must not make a modality silently absent."""
     table = table_of(samples(4)).rename_columns(["id", "rgb", "codes", "shape", "captions"])
-    pa.parquet.write_table(table, tmp_path / "a.parquet")
+    pq.write_table(table, tmp_path / "a.parquet")
     source = open_source(tmp_path / "a.parquet", READING)
 
     assert source.notes == ["absent in all samples: caption", "columns left out: captions"]
@@ -121,7 +122,7 @@ def test_pictures_of_tables_may_lie_beside_and_numbers_of_classes_have_names(tmp
     features = {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}
     about = {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
     table = pa.table({"photo": [{"bytes": None, "path": "p.png"}], "label": [1]})
-    pa.parquet.write_table(table.replace_schema_metadata(about), tmp_path / "a.parquet")
+    pq.write_table(table.replace_schema_metadata(about), tmp_path / "a.parquet")
     row = open_source(tmp_path / "a.parquet", Reading(schema, frozenset(schema.modalities))).row(0)
 
     assert np.asarray(row["photo"]).shape == (4, 4, 3)
@@ -205,7 +206,8 @@ def test_parts_that_lack_samples_are_named_with_counts(tmp_path: Path) -> None:
         imported(tmp_path / "in", tmp_path / "a.lance")
     assert str(caught.value) == (
         f"{tmp_path / 'in'}: its parts do not hold the same samples, 6 in all; got rgb lacks 1 (s001); "
-        "shape lacks 2 (s002, s004); complete them, or import the samples without these parts (--missing null)"
+        "shape lacks 2 (s002, s004); complete them, or import the samples without these parts "
+        "(--missing null)"
     )
     assert not (tmp_path / "a.lance").exists()
     imported(tmp_path / "in", tmp_path / "a.lance", missing="null")

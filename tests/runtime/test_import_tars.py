@@ -3,10 +3,11 @@
 import json
 from pathlib import Path
 
+import attrs
 import numpy as np
 import pytest
 
-from fourm_runtime.data.importing import ImportSettings
+from fourm_runtime.data.importing import ImportSettings, import_source
 from fourm_runtime.data.sources.opening import open_source
 from fourm_runtime.data.sources.source import Reading
 from fourm_runtime.data.sources.tars import ending_names
@@ -194,6 +195,25 @@ def test_endings_of_webdataset_say_their_modality(tmp_path: Path) -> None:
     write_tar(tmp_path / "in" / "part-2.tar", [("s006.png", first["rgb"][1]), ("s006.md5", b"x")])
     with pytest.raises(DataError, match=r"part-2\.tar, caption \(caption\.json\), lacks 1 \(s006\)"):
         imported(path, tmp_path / "a.lance")
+
+
+def test_arrays_of_several_views_become_a_row_each(tmp_path: Path) -> None:
+    """4M's tokenizers write the ids of several crops of a sample as one array."""
+    codes = np.arange(24, dtype=np.uint16).reshape(2, 3, 4) % 16
+    for number in range(2):
+        shapes = npy(np.full((3, 2), [[0.0], [0.25], [0.5]]))
+        write_tar(tmp_path / "in" / "shape" / f"{number}.tar", [(f"k{number}.npy", shapes)])
+        write_tar(tmp_path / "in" / "codes" / f"{number}.tar", [(f"k{number}.npy", npy(codes[number]))])
+        write_tar(tmp_path / "in" / "caption" / f"{number}.tar", [(f"k{number}.json", b'"one"')])
+    source = open_source(tmp_path / "in", attrs.evolve(READING, views=3))
+    import_source(tmp_path / "a.lance", SCHEMA, source)
+    found = stored(tmp_path / "a.lance")
+
+    assert sorted(found) == [f"k{number}#{view}" for number in range(2) for view in range(3)]
+    assert found["k1#2"]["codes"] == codes[1, 2].tolist() and found["k1#2"]["shape"] == [0.5, 0.5]
+    assert {str(row["caption"]) for row in found.values()} == {"['one']"}
+    with pytest.raises(DataError, match=r"codes: a value has shape 2x2; got 3x4"):
+        imported(tmp_path / "in", tmp_path / "b.lance")
 
 
 def test_what_the_webdataset_package_writes_is_read(tmp_path: Path) -> None:

@@ -89,6 +89,16 @@ def import_samples(
             rich_help_panel=_FILES,
         ),
     ] = Missing.error,
+    views: Annotated[
+        int | None,
+        typer.Option(
+            "--views",
+            metavar="N",
+            min=1,
+            help="Arrays hold so many views of a sample, as 4M's tokenizers write them: a row each.",
+            rich_help_panel=_FILES,
+        ),
+    ] = None,
     cut: Annotated[
         Cut, typer.Option("--cut", help="What becomes one sample of a text.", rich_help_panel=_TEXT)
     ] = Cut.paragraph,
@@ -183,6 +193,7 @@ def import_samples(
         places=_folders(places or ()),
         cut=cut.value,
         words=words,
+        views=views,
     )
     settings = ImportSettings(
         seed=seed if shuffle else None,

@@ -21,7 +21,7 @@ from fourm_runtime.data.import_order import ImportOrder
 from fourm_runtime.data.layout import ID, table_schema
 from fourm_runtime.data.quarantine import Quarantine, Reason, TooManyFaultsError, summary
 from fourm_runtime.data.raw_values import Stored
-from fourm_runtime.data.rows import Checker, rows_per_chunk
+from fourm_runtime.data.rows import Checker, LocatedRow, rows_per_chunk
 from fourm_runtime.data.sources.source import Source
 from fourm_runtime.data.staging import fragment_rows
 from fourm_runtime.data.views import CROP, Views
@@ -120,27 +120,38 @@ def import_source(
         with store.sole_writer(path):
             Journal(path, None).abandon()
     _require_room(path, how.overwrite)
+    path.mkdir(parents=True, exist_ok=True)
     with store.sole_writer(path):
-        journal = Journal(path, _about(schema, source, how))
-        if journal.is_committed():
-            return _finish(path, journal, source, how, int(store.open_version(path).version))
-        with journal.quarantine() as file:
-            quarantine = Quarantine(
-                str(path), file, journal.at.quarantined, len(source), how.max_bad, how.strict
-            )
-            work = _Importer(schema, source, how, quarantine, progress)
-            try:
-                _write(path, columns, journal, work, how)
-            except TooManyFaultsError:
-                journal.abandon()
-                raise
-        record = {"path": source.place, "format": source.kind, "seed": how.seed, "samples": len(source)}
-        kept = columns.with_metadata({**columns.metadata, _RECORD: json.dumps(record)})
+        # Another import may have ended while this one waited.
+        _require_room(path, how.overwrite)
         try:
-            version = store.commit_rows(path, journal.fragments, kept, None).version
+            return _import(path, schema, source, columns, how, progress)
         except OSError as error:
             raise _cannot_write(path, error) from error
-        return _finish(path, journal, source, how, int(version))
+
+
+def _import(
+    path: Path,
+    schema: Schema,
+    source: Source,
+    columns: pa.Schema,
+    how: ImportSettings,
+    progress: Progress | None,
+) -> ImportReport:
+    journal = Journal(path, _about(schema, source, how))
+    if journal.is_committed():
+        return _finish(path, journal, source, how, int(store.open_version(path).version))
+    with journal.quarantine() as file:
+        quarantine = Quarantine(str(path), file, journal.at.quarantined, len(source), how.max_bad, how.strict)
+        try:
+            _write(path, columns, journal, _Importer(schema, source, how, quarantine, progress), how)
+        except TooManyFaultsError:
+            journal.abandon()
+            raise
+    record = {"path": source.place, "format": source.kind, "seed": how.seed, "samples": len(source)}
+    kept = columns.with_metadata({**columns.metadata, _RECORD: json.dumps(record)})
+    version = store.commit_rows(path, journal.fragments, kept, None).version
+    return _finish(path, journal, source, how, int(version))
 
 
 class _Importer:
@@ -190,11 +201,14 @@ class _Importer:
             chunk += self._sample(index)
             if self._progress is not None and (position % _TOLD == 0 or position == self.rows):
                 self._progress("samples", position, self.rows)
+            if self._quarantine.is_full:
+                chunk = []
             if chunk and (len(chunk) >= min(self._chunk, left) or position == self.rows):
                 yield self._checker.batch(chunk, stored, self._views.fields)
                 stored, left, chunk = stored + len(chunk), left - len(chunk), []
                 if left <= 0:
                     break
+        self._quarantine.close()
         self.at = Progressed(position, stored, self._quarantine.samples, self._quarantine.flush())
 
     def _rows(self, start: int) -> Iterator[tuple[int, int]]:
@@ -203,12 +217,18 @@ class _Importer:
             positions = np.arange(first, min(first + _ORDERED, self.rows), dtype=np.int64)
             yield from zip((positions + 1).tolist(), self._order.at(positions).tolist(), strict=True)
 
+    def _read(self, index: int) -> LocatedRow:
+        try:
+            return self._source.row(index)
+        except OSError as error:
+            raise DataError(f"{self._source.place} row {index}", "cannot be read", got=str(error)) from None
+
     def _sample(self, index: int) -> list[dict[str, Stored | None]]:
         """What is stored of a row of the source: all of its views, or nothing."""
         where, faults = f"{self._source.place} row {index}", list[Fault]()
         found: list[dict[str, Stored | None]] = []
         try:
-            row = self._source.row(index)
+            row = self._read(index)
             name = str(index) if row.get(ID) is None else str(row[ID])
             views = self._views.of(row, self.schema, index, name, row.place)
         except DataError as error:
@@ -234,14 +254,14 @@ def _write(path: Path, columns: pa.Schema, journal: Journal, work: _Importer, ho
         first = next(batches, None)
         fragments = []
         if first is not None:
-            try:
-                fragments = store.stage(path, itertools.chain([first], batches), columns, 2**40, False)
-            except OSError as error:
-                raise _cannot_write(path, error) from error
-        if work.error is not None:
+            fragments = store.stage(path, itertools.chain([first], batches), columns, 2**40, False)
+        try:
+            if work.error is not None:
+                raise work.error
+            journal.add(work.at, fragments)
+        except BaseException:
             store.discard(path, fragments)
-            raise work.error
-        journal.add(work.at, fragments)
+            raise
 
 
 def _finish(path: Path, journal: Journal, source: Source, how: ImportSettings, version: int) -> ImportReport:
@@ -278,7 +298,7 @@ def _about(schema: Schema, source: Source, how: ImportSettings) -> dict[str, obj
 
 
 def _require_room(path: Path, overwrite: bool) -> None:
-    """Make the folder, unless something else is there."""
+    """Refuse a folder in which something else is."""
     if is_unfinished(path):
         return
     if store.exists(path):
@@ -287,7 +307,6 @@ def _require_room(path: Path, overwrite: bool) -> None:
             raise DataError(str(path), "is a dataset already", mend=mend)
     elif path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise DataError(str(path), "is taken by something that is no dataset", mend="name another folder")
-    path.mkdir(parents=True, exist_ok=True)
 
 
 def _cannot_write(path: Path, error: OSError) -> DataError:

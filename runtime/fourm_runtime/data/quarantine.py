@@ -65,14 +65,14 @@ class Quarantine:
         self._where, self._file, self._total, self._share = where, file, total, share
         self._most = 0 if strict else int(share * total)
         self._strict = strict
-        self._first: list[Fault] = []
+        self._first: list[tuple[int, Fault]] = []
         self.samples = samples
 
     def add(self, row: int, faults: Sequence[Fault]) -> None:
         """Write down why a row of the source cannot be stored.
 
         Raises:
-            TooManyFaultsError: if that is one too many.
+            TooManyFaultsError: if that is one too many, and there is enough to tell of it.
         """
         for fault in faults:
             about = {
@@ -83,10 +83,26 @@ class Quarantine:
                 "mend": fault.mend,
             }
             self._file.write(json.dumps(about, ensure_ascii=False).encode() + b"\n")
-        self._first += faults[: _SHOWN - len(self._first)] if len(self._first) < _SHOWN else []
+        self._first += [(row, fault) for fault in faults]
+        del self._first[_SHOWN:]
         self.samples += 1
-        if self.samples > self._most:
-            raise TooManyFaultsError(self._where, self._head(), self._first)
+        if self.is_full and (self._strict or len(self._first) == _SHOWN):
+            self.close()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether more was taken than may be: nothing will be stored, but other faults are looked for."""
+        return self.samples > self._most
+
+    def close(self) -> None:
+        """End the reading.
+
+        Raises:
+            TooManyFaultsError: if more was taken than may be.
+        """
+        if self.is_full:
+            first = sorted(self._first, key=lambda item: item[0])
+            raise TooManyFaultsError(self._where, self._head(), [fault for _, fault in first])
 
     def flush(self) -> int:
         """Bring all to the disk; how many bytes there are."""

@@ -88,19 +88,19 @@ class Views:
             row: its values.
             schema: what they are.
             index: its number in the source.
-            name: its id.
+            name: its id; that of a view has the number of the view behind it.
             where: what to call it.
 
         Raises:
             DataError: if a value cannot be cropped.
         """
         if self.fit == "exact" and not self.crops:
-            return [(LocatedRow({**row, ID: name}, place=where), None)]
+            return [(LocatedRow(row, place=where), None)]
         shape = _shape(row, schema)
         if not self.crops:
             window = Window() if self.fit == "stretch" else middle(shape)
             cut = crop(row, schema, window, where=where)
-            return [(LocatedRow({**cut, ID: name}, place=where), None)]
+            return [(LocatedRow(cut, place=where), None)]
         found: list[tuple[LocatedRow, Array | None]] = []
         for view in range(self.crops):
             window, flip = self.drawn(shape, index, view)

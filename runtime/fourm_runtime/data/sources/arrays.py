@@ -15,7 +15,7 @@ import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, ClassVar
+from typing import IO
 
 import numpy as np
 from numpy.lib import format as npy
@@ -45,8 +45,6 @@ class Arrays(Source):
         masks: modality -> which samples have it; others have it always.
         schema_of: says how a single number is read.
     """
-
-    kind: ClassVar[str] = "arrays"
 
     def __init__(
         self,

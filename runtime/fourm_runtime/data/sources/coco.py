@@ -13,7 +13,7 @@ from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import cast
 
 import attrs
 import numpy as np
@@ -72,8 +72,6 @@ class Coco(Source):
         folders: modality -> key of a picture -> file.
         reading: how to read.
     """
-
-    kind: ClassVar[str] = "coco"
 
     def __init__(
         self,
@@ -285,7 +283,7 @@ def _index(file: JsonArrays) -> tuple[NDArray[np.int64], str, Annotations]:
         file, np.array(owners, np.int64)[order], np.array(spots, np.int64).reshape(-1, 2)[order], named
     )
     if not kind and named:
-        kind = "instances"
+        kind = "keypoints" if any(category.keypoints for category in named.values()) else "instances"
     return np.array(images, np.int64).reshape(-1, 2), kind, found
 
 

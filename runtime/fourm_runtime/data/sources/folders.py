@@ -7,7 +7,6 @@ rgb/x/b.png    depth/x/b.npy    caption/x/b.txt
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
 
 from fourm_runtime.data.rows import LocatedRow
 from fourm_runtime.data.sources.decoding import endings_of, read_value
@@ -30,8 +29,6 @@ class Folders(Source):
         parts: modality -> key -> file.
         reading: whether samples may lack parts.
     """
-
-    kind: ClassVar[str] = "folders"
 
     def __init__(self, place: str, parts: Mapping[str, Mapping[str, Path]], reading: Reading) -> None:
         super().__init__(place, [file for files in parts.values() for file in files.values()])

@@ -3,7 +3,6 @@
 import json
 from array import array
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 
@@ -23,8 +22,6 @@ class JsonLines(Source):
         path: the file, plain or compressed (`.jsonl.gz`).
         reading: values of modalities that are not wanted are passed on as they stand.
     """
-
-    kind: ClassVar[str] = "jsonl"
 
     def __init__(self, path: Path, reading: Reading) -> None:
         super().__init__(str(path), [path])

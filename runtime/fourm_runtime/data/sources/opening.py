@@ -10,6 +10,7 @@ from fourm_runtime.data.sources.json_lines import JsonLines
 from fourm_runtime.data.sources.patterns import expand_brackets, files_of, is_pattern
 from fourm_runtime.data.sources.plain_files import bare_suffix
 from fourm_runtime.data.sources.source import Reading, Source
+from fourm_runtime.data.sources.stacked import Stacked
 from fourm_runtime.data.sources.tables import open_parquet, open_saved_dataset
 from fourm_runtime.data.sources.tars import ENDINGS, open_modality_tars, open_webdataset
 from fourm_runtime.data.sources.text_corpus import open_text
@@ -64,7 +65,11 @@ def open_source(path: Path | str, reading: Reading, format: str | None = None) -
         raise DataError(name, "is no format of samples", mend=nearest(name, list(FORMATS)))
     if not is_pattern(text) and not Path(text).exists():
         raise DataError(text, "there is no such file" if Path(text).suffix else "there is no such folder")
-    return FORMATS[name](text, reading)
+    source = FORMATS[name](text, reading)
+    if reading.views is not None:
+        source = Stacked(source, reading.views, reading)
+    source.kind = name
+    return source
 
 
 def recognise(path: str) -> str:

@@ -9,7 +9,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 import attrs
 import numpy as np
@@ -20,6 +20,7 @@ from fourm_schema.errors import DataError, nearest
 from fourm_schema.schema import Schema
 
 Missing = Literal["error", "null"]
+Int64 = NDArray[np.int64]
 Cut = Literal["paragraph", "line", "document"]
 
 
@@ -35,6 +36,7 @@ class Reading:
         places: modality -> the folder or file that holds it, where that cannot be guessed.
         any_name: whether the files may hold arrays that are no modality.
         cut: what becomes one sample of a text.
+        views: how many views the arrays of a sample hold, a row each; None if they hold one value.
         words: most words of one sample of a text; longer ones become several. None does not cut them.
     """
 
@@ -45,6 +47,7 @@ class Reading:
     any_name: bool = False
     cut: Cut = "paragraph"
     words: int | None = None
+    views: int | None = None
 
 
 class Source(ABC):
@@ -55,15 +58,15 @@ class Source(ABC):
         files: what its samples are read from; if one changes, an import does not go on with it.
 
     Attributes:
+        kind: name of the format that it was opened as.
         notes: what a user should know of the whole: what was left out, and why.
     """
-
-    kind: ClassVar[str]
 
     def __init__(self, place: str, files: Iterable[Path]) -> None:
         self.place = place
         self._files = tuple(files)
         self.notes: list[str] = []
+        self.kind = ""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -78,7 +81,7 @@ class Source(ABC):
         """
 
     @property
-    def chunks(self) -> NDArray[np.int64]:
+    def chunks(self) -> Int64:
         """Rows of each run of consecutive rows that are cheap to read together; they sum up to all."""
         return np.array([len(self)], np.int64)
 

@@ -9,7 +9,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -55,8 +55,6 @@ class Tables(Source):
         schema: of the tables.
         reading: how to read.
     """
-
-    kind: ClassVar[str] = "table"
 
     def __init__(
         self,

@@ -11,7 +11,6 @@ only the indexes of a few tars are held.
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
 
 import attrs
 import numpy as np
@@ -63,8 +62,6 @@ class Tars(Source):
         reading: how to read, and whether samples may lack parts.
         required: (tars of a shard, key) -> parts that the sample lacks.
     """
-
-    kind: ClassVar[str] = "tars"
 
     def __init__(
         self,

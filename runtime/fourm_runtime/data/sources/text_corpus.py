@@ -13,7 +13,7 @@ import re
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, ClassVar
+from typing import IO
 
 import numpy as np
 
@@ -36,8 +36,6 @@ class TextCorpus(Source):
         modality: the text that they are samples of.
         reading: how they are cut.
     """
-
-    kind: ClassVar[str] = "text"
 
     def __init__(self, place: str, files: Sequence[Path], modality: str, reading: Reading) -> None:
         super().__init__(place, files)
