@@ -1,7 +1,8 @@
-"""A sheet of photos with everything that is known of them, as HTML and, where Chromium is there, as a picture.
+"""A sheet of photos with all that is known of them, as HTML and, where Chromium is there, as a picture.
 
-Run it from the root of the repository: `python examples/photo_sheet/draw.py coco-mini --to sheet`. The folder
-holds `annotations.jsonl` (photos of COCO with boxes, shapes, points and captions) and the files that it names.
+Run it from the root of the repository: `python examples/photo_sheet/draw.py coco-mini --to sheet`. The
+folder holds `annotations.jsonl` (photos of COCO with boxes, shapes, points and captions) and the files that
+it names.
 Only photos whose licence allows changes and any use are taken; their authors are named by their Flickr
 addresses, which are printed.
 """
@@ -93,7 +94,7 @@ def people_of(record: Mapping[str, Any], schema: Schema) -> list[dict[str, objec
     assert isinstance(entry, Set), "the file says so"
     names = [name for name, field in entry.fields.items() if isinstance(field, PointField)]
     width, height = record["width"], record["height"]
-    people = [
+    people: list[dict[str, object]] = [
         {
             name: [min(x / width, 1.0), min(y / height, 1.0)]
             for name, (x, y, seen) in zip(names, person["points"], strict=True)
@@ -144,7 +145,9 @@ def main() -> None:
     if shutil.which("chromium"):
         photograph(page, asked.to.with_suffix(".jpg"))
     for record in free:
-        print(f"{record['id']}: {record['flickr_url']}, {record['licence']['name']}, {record['licence']['url']}")
+        print(
+            f"{record['id']}: {record['flickr_url']}, {record['licence']['name']}, {record['licence']['url']}"
+        )
 
 
 if __name__ == "__main__":

@@ -236,4 +236,4 @@ def _levels(value: object) -> Image:
 def _masks(report: Report) -> Section:
     masks = draw_sample_masks(report.held, report.recipe, 0, SHOWN_EPOCHS)
     titles = [f"epoch {epoch}" for epoch in range(SHOWN_EPOCHS)]
-    return Section("Masks", [Text(HOW_TO_READ), picture_masks(masks.draws, titles)])
+    return Section("Masks", [Text(HOW_TO_READ), picture_masks(masks.draws, titles, masks.mixture)])

@@ -22,6 +22,7 @@ from fourm_runtime.pictures.mask_plan import (
     mixture_table,
     picture_masks,
     picture_stream,
+    said_component,
 )
 from fourm_schema.plan import Stream
 from fourm_schema.resolve import resolve
@@ -53,6 +54,11 @@ MIXTURE = expand(
     BudgetEntry(input=(0, 40), target=(0, 40)),
     PLAN,
 )
+EVER = (
+    ["digit.pixels", "digit.tokens", "shape.tokens", "caption.tokens", "marks.tokens"],
+    ["digit.tokens", "shape.tokens", "caption.tokens", "marks.tokens"],
+)
+"""Streams that the mixture ever shows, and that it ever asks for."""
 
 
 def column(stream: Stream, rng: np.random.Generator, size: int) -> Column:
@@ -173,14 +179,16 @@ def test_sentinels_take_a_place_of_their_own_in_the_line() -> None:
 def test_draws_stand_side_by_side_with_what_they_used() -> None:
     batch, masker = make_batch(3, 2), Masker(PLAN, MIXTURE, 0)
     draws = mask_draws(masker, batch, [0, 5])
-    page = read_blocks(picture_masks(draws, ["epoch 0", "epoch 5"]))
+    page = read_blocks(picture_masks(draws, ["epoch 0", "epoch 5"], MIXTURE))
+    seen = [name for name in draws[0].streams if any(draw.streams[name].present for draw in draws)]
 
-    assert page.texts.count("epoch 0") == page.texts.count("epoch 5") == 1 + len(PLAN.streams)
+    assert page.texts.count("epoch 0") == page.texts.count("epoch 5") == 1 + len(seen)
+    assert {said_component(MIXTURE.components[draw.component], *EVER) for draw in draws} <= set(page.texts)
     for draw in draws:
         assert f"{draw.input_tokens} of {draw.input_budget}" in page.texts
     labels = [value for tag, name, value in page.attributes if (tag, name) == ("svg", "aria-label")]
     present = [each for draw in draws for each in draw.streams.values() if each.present]
-    assert len(labels) == len(present) and page.texts.count("absent") == 2 * len(PLAN.streams) - len(present)
+    assert len(labels) == len(present) and page.texts.count("absent") == 2 * len(seen) - len(present)
     first = present[0]
     assert (
         f"{first.stream.name}, epoch 0: of {first.length} tokens {first.visible.sum()} visible, "
@@ -188,9 +196,22 @@ def test_draws_stand_side_by_side_with_what_they_used() -> None:
     ) in labels
 
 
+def test_streams_that_no_sample_has_take_no_room() -> None:
+    """Of 21 modalities a sample has a few: the others are named in one line."""
+    batch = make_batch(3, 2)
+    gone = attrs.evolve(batch, columns={n: c for n, c in batch.columns.items() if n != "shape.tokens"})
+    page = read_blocks(picture_masks(mask_draws(Masker(PLAN, MIXTURE, 0), gone, [0, 5]), ["a", "b"]))
+
+    assert any(text.startswith("Not in this sample: ") and "shape.tokens" in text for text in page.texts)
+
+
 def test_the_mixture_is_told_in_words() -> None:
     table = mixture_table(MIXTURE)
     last = [str(cell) for cell in table.rows[-1]]
+    asks = last.pop(1)
+
+    assert asks == said_component(MIXTURE.components[-1], *EVER)
+    assert asks == "digit.tokens, shape.tokens, marks.tokens from caption.tokens"
 
     assert table.caption == "tokens per sample: 0 to 40 visible, 0 to 40 to predict"
     assert last[:3] == ["3", "50%", "caption.tokens (1000)"]
@@ -210,5 +231,5 @@ def test_without_a_draw_there_is_nothing_to_show() -> None:
 def test_shares_of_components_add_up(weight: float) -> None:
     odd = Mixture((*MIXTURE.components, attrs.evolve(MIXTURE.components[0], weight=weight)), (1, 1), (1, 1))
 
-    shares = [int(str(row[1]).rstrip("%")) for row in mixture_table(odd).rows]
+    shares = [int(str(row[2]).rstrip("%")) for row in mixture_table(odd).rows]
     assert abs(sum(shares) - 100) <= 2

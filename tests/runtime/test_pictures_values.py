@@ -1,5 +1,6 @@
 """Values: every kind of the schema can be drawn, and what is drawn means what the schema says."""
 
+import base64
 import io
 import json
 from collections.abc import Mapping
@@ -223,13 +224,68 @@ def test_a_long_set_is_cut_and_says_so() -> None:
 
 
 def test_a_mask_is_a_picture_of_itself() -> None:
-    """Masks have no codec yet, but datasets hold them."""
+    """It also lies on the scene; what is no mask is told there is, and not drawn."""
     block = draw_value(records({"mask": {"type": "mask"}}), [{"mask": [[0, 1], [1, 1]]}, {"mask": [3, 1]}])
 
-    assert isinstance(block, Table)
-    (first, second) = (row[1] for row in block.rows)
+    assert isinstance(block, Stack)
+    figure, table = block.blocks
+    assert isinstance(table, Table) and isinstance(figure, Figure) and isinstance(figure.picture, Svg)
+    (first, second) = (row[1] for row in table.rows)
     assert isinstance(first, Png) and pixels(first).tolist() == [[0, 255], [255, 255]]
     assert second == "2 numbers"
+    assert len([node for node in figure.picture.root if node.tag == "image"]) == 1
+
+
+def test_a_mask_fills_the_box_of_its_item() -> None:
+    """An instance is where its box is, whatever the size of its mask; it hides the photo in part only."""
+    entry = records({"box": {"type": "box"}, "mask": {"type": "mask"}})
+    block = draw_value(entry, [{"box": [0.25, 0.5, 0.75, 1.0], "mask": [[0, 1], [1, 1]]}])
+
+    assert isinstance(block, Stack)
+    figure = block.blocks[0]
+    assert isinstance(figure, Figure) and isinstance(figure.picture, Svg)
+    (mask,) = (node for node in figure.picture.root if node.tag == "image")
+    assert [mask.get(key) for key in ("x", "y", "width", "height")] == ["60", "120", "120", "120"]
+    with Pictures.open(io.BytesIO(base64.b64decode(mask.get("href", "").partition(",")[2]))) as seen:
+        assert np.asarray(seen)[..., 3].tolist() == [[0, 130], [130, 130]]
+
+
+def test_named_points_of_a_body_are_joined() -> None:
+    """A pose reads as a figure; a point that was not seen takes its bones with it."""
+    names = ("left_shoulder", "left_elbow", "left_wrist", "nose", "left_eye")
+    entry = records({name: {"type": "point", "optional": True} for name in names})
+    item = {"left_shoulder": [0.5, 0.25], "left_elbow": [0.5, 0.5], "nose": [0.5, 0.0]}
+    block = draw_value(entry, [item])
+
+    assert isinstance(block, Stack)
+    figure, table = block.blocks
+    assert isinstance(figure, Figure) and isinstance(figure.picture, Svg) and isinstance(table, Table)
+    lines = {(node.get("y1"), node.get("y2")) for node in figure.picture.root if node.tag == "line"}
+    assert lines == {("60", "120"), ("0", "60")}
+    assert table.rows == [["1", "3 of 5"]]
+
+
+@pytest.mark.parametrize(
+    ("fields", "items"),
+    [
+        (
+            {"color": {"type": "vector", "dim": 3, "range": [0, 255]}},
+            [{"color": [255, 0, 0]}, {"color": [0, 0, 255]}],
+        ),
+        (
+            {name: {"type": "number", "range": [0, 1]} for name in "rgb"},
+            [{"r": 1.0, "g": 0.0, "b": 0.0}, {"r": 0.0, "g": 0.0, "b": 1.0}],
+        ),
+    ],
+    ids=["one field", "a field for each channel"],
+)
+def test_a_palette_is_shown_as_its_colours(fields: dict[str, object], items: list[dict[str, object]]) -> None:
+    block = draw_value(records(fields), items)
+
+    assert isinstance(block, Stack) and isinstance(block.blocks[0], Figure)
+    swatches = block.blocks[0].picture
+    assert isinstance(swatches, Svg)
+    assert [node.get("fill") for node in swatches.root] == ["#ff0000", "#0000ff"]
 
 
 def test_the_alternatives_of_a_text_are_all_shown() -> None:

@@ -16,6 +16,8 @@ _TOKENS = 1_200_000
 """Tokens that a codec is fitted to, about: two or three minutes of one CPU core."""
 
 _STEPS = (100, 1000)
+_ROUNDS = 200
+"""Times that a value is seen: more of them would only be learned by heart."""
 
 
 def prepare_samples(datasets: Sequence[Path], codecs: Path | None) -> None:
@@ -36,10 +38,11 @@ def prepare_samples(datasets: Sequence[Path], codecs: Path | None) -> None:
     if os.environ.get("WORLD_SIZE", "1") != "1":
         mend = "run `fourm train --prepare` in one process first; it can be ended when training begins"
         raise TrainingError("--prepare", "writes for all processes", got="torchrun", mend=mend)
+    codecs.mkdir(parents=True, exist_ok=True)
     for path in datasets:
         dataset = Dataset.open(path)
         fit_missing(dataset, codecs)
-        made = read_codecs(dataset.schema, codecs if codecs.is_dir() else None)
+        made = read_codecs(dataset.schema, codecs)
         states = {status.stream: status.state for status in dataset.status(made).streams}
         with bars() as move:
             todo = [name for name, state in states.items() if state != "encoded"]
@@ -51,12 +54,12 @@ def prepare_samples(datasets: Sequence[Path], codecs: Path | None) -> None:
 def fit_missing(dataset: Dataset, codecs: Path) -> None:
     """Fit what a dataset needs and a folder of codecs lacks, the words before what is written in them."""
     known = trainable(dataset)
-    there = set(stored_codecs(dataset.schema, codecs)) if codecs.is_dir() else set()
+    there = set(stored_codecs(dataset.schema, codecs))
     words = [name for name in known if name in dataset.schema.vocabularies]
     for name in words:
         if not there.issuperset(known[name]):
             print(train_vocabulary(dataset, name, known[name], codecs))
-    there = set(stored_codecs(dataset.schema, codecs)) if codecs.is_dir() else set()
+    there = set(stored_codecs(dataset.schema, codecs))
     for name in token_modalities(dataset.schema):
         if name in there or name not in known or name in words:
             continue
@@ -65,7 +68,7 @@ def fit_missing(dataset: Dataset, codecs: Path) -> None:
 
 
 def brief(dataset: Dataset, modality: str) -> FitRecipe:
-    """A fit of some minutes: fewer steps where a value has more tokens."""
+    """A fit of some minutes: fewer steps where a value has more tokens, or where there are few values."""
     tokens = dataset.plan.stream(modality).length
     steps = min(max(_TOKENS // (BATCH * tokens), _STEPS[0]), _STEPS[1])
-    return FitRecipe(steps=steps, batch_size=BATCH)
+    return FitRecipe(steps=min(steps, max(1, _ROUNDS * dataset.rows // BATCH)), batch_size=BATCH)

@@ -17,12 +17,17 @@ from fourm_runtime.pictures.sheet import sample_gallery
 from fourm_runtime.training.recipe import Recipe
 
 HOW_TO_READ = (
-    "Each column is one epoch: the same sample, masked anew. Each row is a stream. Below each picture stand "
-    "the tokens that the encoder sees and those that the decoder predicts, each of what was drawn for the "
-    "stream. It can use fewer: a cell is shown or predicted, not both, a sequence has only the tokens it "
-    "has, and the sentinel that begins what is predicted counts, but is given.\n\n"
-    "The sentinels of a sequence are numbered: one stands where a hidden run was, and opens it in what is "
-    "predicted; one more ends that."
+    "The model is shown the blue tokens and has to predict the orange ones; the grey ones take no part "
+    "this time. Each column is one epoch: the same sample, masked anew. Each row is a stream, one way "
+    "to see a modality: a square is a token, of an image where it lies in the image.\n\n"
+    "First a component of the recipe is drawn, which says what may be shown and asked; then how many "
+    "tokens each stream gets of the two budgets; then which. Concentrations below 1 give nearly all to "
+    "a few streams, those above 1 some to each. Below each picture stand the tokens that the encoder "
+    "sees and those that the decoder predicts, each of what was drawn for the stream. It can use fewer: "
+    "a cell is shown or predicted, not both, a sequence has only the tokens it has, and the sentinel "
+    "that begins what is predicted counts, but is given.\n\n"
+    "The sentinels of a sequence are numbered: one stands where a hidden run was, and opens it in what "
+    "is predicted; one more ends that."
 )
 
 
@@ -84,7 +89,7 @@ def mask_page(dataset: Dataset, masks: SampleMasks) -> Page:
     return Page(
         f"Masks of {sample.name}",
         [
-            Section("Masks", [Text(HOW_TO_READ), picture_masks(masks.draws, titles)]),
+            Section("Masks", [Text(HOW_TO_READ), picture_masks(masks.draws, titles, masks.mixture)]),
             Section("Mixture", [mixture_table(masks.mixture)]),
             Section("Sample", [sample_gallery(dataset.schema, dataset.plan, [sample])]),
         ],

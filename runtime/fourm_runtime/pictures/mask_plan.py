@@ -38,54 +38,100 @@ MOST_SEPARATE = 1024
 
 TILE_PX = 104
 
+_MOST_NAMED = 3
+
 # Lightness tells them apart where hue does not.
 VISIBLE, PREDICTED, SENTINEL = (
     hex_colour(srgb(*look)) for look in ((0.5, 0.15, 255), (0.8, 0.15, 70), (0.45, 0, 0))
 )
 
 
-def picture_masks(draws: Sequence[MaskDraw], titles: Sequence[str]) -> Block:
+def picture_masks(draws: Sequence[MaskDraw], titles: Sequence[str], mixture: Mixture | None = None) -> Block:
     """Draw masks side by side: of one sample in several epochs, or of several samples.
 
     Args:
         draws: the masks.
         titles: what each is called.
+        mixture: what they were drawn from, to say in words what each asks.
 
     Returns:
         the budgets and components that were drawn, the legend, and one picture per stream and sample.
     """
     assert len(draws) == len(titles), "each draw has a title"
     legend = [("visible", VISIBLE), ("to predict", PREDICTED), ("neither", "#8885"), ("sentinel", SENTINEL)]
-    names = draws[0].streams if draws else {}
+    names = list(draws[0].streams) if draws else []
+    absent = [name for name in names if not any(draw.streams[name].present for draw in draws)]
     rows = [
         GalleryRow(
             [_tile(draw.streams[name], title) for draw, title in zip(draws, titles, strict=True)], name
         )
         for name in names
+        if name not in absent
     ]
-    return Stack([budget_table(draws, titles), Legend(legend), Gallery(rows, titles, TILE_PX)])
+    table = budget_table(draws, titles, mixture)
+    blocks: list[Block] = [table, Legend(legend), Gallery(rows, titles, TILE_PX)]
+    if absent:
+        blocks.append(Text(f"Not in this sample: {', '.join(absent)}.", "muted"))
+    return Stack(blocks)
 
 
-def budget_table(draws: Sequence[MaskDraw], titles: Sequence[str]) -> Table:
-    """Which component each draw took, and how many tokens of its budgets it used."""
+def budget_table(draws: Sequence[MaskDraw], titles: Sequence[str], mixture: Mixture | None = None) -> Table:
+    """Which component each draw took, what that asks, and how many tokens of its budgets were used."""
+    known = _streams_of(mixture) if mixture is not None else ((), ())
     rows: list[list[Cell]] = [
         [
             title,
             draw.component,
+            *([said_component(mixture.components[draw.component], *known)] if mixture is not None else []),
             _used(draw.input_tokens, draw.input_budget),
             _used(draw.target_tokens, draw.target_budget),
         ]
         for draw, title in zip(draws, titles, strict=True)
     ]
-    return Table(("", "component", "visible", "to predict"), rows, row_headings=True)
+    asks = ["asks for"] if mixture is not None else []
+    return Table(("", "component", *asks, "visible", "to predict"), rows, row_headings=True)
+
+
+def said_component(component: Component, inputs: Sequence[str], targets: Sequence[str]) -> str:
+    """What a component asks, in words.
+
+    Args:
+        component: of a mixture.
+        inputs, targets: all streams that the mixture ever shows, and all that it ever asks for.
+
+    >>> said_component(Component(1.0, {"a": 9.0}, {"a": 1.0, "b": 1.0}), ["a", "b"], ["a", "b"])
+    'anything from a'
+    """
+    asked = _said_streams(component.target_alphas, targets)
+    return f"{asked} from {_said_streams(component.input_alphas, inputs)}"
+
+
+def _said_streams(alphas: Mapping[str, float], known: Sequence[str]) -> str:
+    names = [name for name, alpha in alphas.items() if alpha]
+    lacking = [name for name in known if name not in names]
+    if len(known) > 1 and not lacking:
+        return "anything"
+    if lacking and len(names) > _MOST_NAMED and len(lacking) <= _MOST_NAMED:
+        return f"anything but {', '.join(lacking)}"
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return (", ".join(names[:_MOST_NAMED]) + more) or "nothing"
+
+
+def _streams_of(mixture: Mixture) -> tuple[list[str], list[str]]:
+    """All streams that a mixture ever shows, and all that it ever asks for."""
+    shown = (name for one in mixture.components for name, alpha in one.input_alphas.items() if alpha)
+    asked = (name for one in mixture.components for name, alpha in one.target_alphas.items() if alpha)
+    return list(dict.fromkeys(shown)), list(dict.fromkeys(asked))
 
 
 def mixture_table(mixture: Mixture) -> Table:
     """The components of a mixture, and how often each is drawn."""
     total = sum(component.weight for component in mixture.components)
+    known = _streams_of(mixture)
     rows: list[list[Cell]] = [
         [
             str(number),
+            said_component(component, *known),
             f"{component.weight / total:.0%}",
             said_alphas(component.input_alphas),
             said_alphas(component.target_alphas),
@@ -95,7 +141,7 @@ def mixture_table(mixture: Mixture) -> Table:
     ]
     (in_least, in_most), (out_least, out_most) = mixture.input_budget, mixture.target_budget
     caption = f"tokens per sample: {in_least} to {in_most} visible, {out_least} to {out_most} to predict"
-    headers = ("component", "drawn", "shows (concentration)", "predicts", "keeps of sequences")
+    headers = ("component", "asks for", "drawn", "shows (concentration)", "predicts", "keeps of sequences")
     return Table(headers, rows, caption, row_headings=True)
 
 

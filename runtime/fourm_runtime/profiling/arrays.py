@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 from numpy.typing import NDArray
 
-from fourm_runtime.profiling.numbers import NumberGatherer
+from fourm_runtime.profiling.quantities import NumberGatherer
 from fourm_runtime.profiling.record import Classes, Lengths, Part
 from fourm_schema.modality import Categorical, Continuous, Direction, Image, Vector
 
@@ -35,9 +35,9 @@ class ClassMapGatherer:
 
     def add(self, maps_NHW: Array) -> None:
         """Take in some maps."""
-        cells = maps_NHW.reshape(len(maps_NHW), -1)
+        cells: NDArray[np.int64] = maps_NHW.reshape(len(maps_NHW), -1).astype(np.int64)
         inside = (cells >= 0) & (cells < len(self._counts))
-        self._counts += np.bincount(cells[inside].astype(np.int64), minlength=len(self._counts))
+        self._counts += np.bincount(cells[inside], minlength=len(self._counts))
         self._outside += int((~inside).sum())
         self._blank += int((cells == cells[:, :1]).all(axis=1).sum())
 

@@ -96,8 +96,10 @@ def _of_modality(name: str, entry: Modality, found: ModalityProfile, rows: int) 
 def _of_odd(name: str, entry: Modality, found: ModalityProfile) -> Iterator[Finding]:
     odd = found.odd
     if count := odd.get(BLANK):
+        is_map = isinstance(entry, Image) and entry.cell.type == "categorical"
         what = f"{count_of(count, found.present, 'images')} hold one value in all cells"
-        yield Finding("warning", name, what, "write null where there is no image")
+        mend = "write null where there is no image"
+        yield Finding("note" if is_map else "warning", name, what, mend)
     if count := odd.get(NOT_UNIT):
         what = f"{count_of(count, found.present, 'images')} have cells whose vector is not of length 1"
         yield Finding("fault", name, what, "normalise each cell")
@@ -106,11 +108,11 @@ def _of_odd(name: str, entry: Modality, found: ModalityProfile) -> Iterator[Find
         what = f"{count:,} of {size:,} numbers never change"
         yield Finding("note", name, what, "leave them out: they teach nothing")
     if count := odd.get(EMPTY):
-        yield Finding("warning", name, f"{count:,} texts are empty", "write null where there is no text")
+        what = "1 text is empty" if count == 1 else f"{count:,} texts are empty"
+        yield Finding("warning", name, what, "write null where there is no text")
     if count := odd.get(FLAT):
-        yield Finding(
-            "warning", name, f"{count:,} boxes have no area", "leave them out, or mend their corners"
-        )
+        what = "1 box has no area" if count == 1 else f"{count:,} boxes have no area"
+        yield Finding("warning", name, what, "leave them out, or mend their corners")
 
 
 def _of_stream(stream: Stream, state: str, found: TokenProfile | None, rows: int) -> Iterator[Finding]:

@@ -35,7 +35,9 @@ def part_findings(modality: str, entry: Modality, name: str, part: Part) -> Iter
 
 
 def _of_numbers(where: str, entry: Modality, name: str, part: Numbers) -> Iterator[Finding]:
-    if part.is_constant:
+    # What is computed of a field is no field that could be left out.
+    is_own = "," not in name
+    if part.is_constant and is_own:
         mend = "leave it out: it costs tokens and teaches nothing"
         yield Finding("warning", where, f"is always {part.least:g}", mend)
         return
@@ -64,7 +66,7 @@ def _of_numbers(where: str, entry: Modality, name: str, part: Numbers) -> Iterat
     if used < _NARROW and _is_cut_by_range(entry, name):
         low, high = outward(part.least, part.most)
         if high - low < part.high - part.low:
-            what = f"values take {used:.0%} of the range [{part.low:g}, {part.high:g}]"
+            what = f"values take {100 * used:.2g} % of the range [{part.low:g}, {part.high:g}]"
             yield Finding(
                 "note", where, what, f"narrow it to [{low:g}, {high:g}]: the same bins are finer then"
             )

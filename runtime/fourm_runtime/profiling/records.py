@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from fourm_runtime.profiling.arrays import classes_of
-from fourm_runtime.profiling.numbers import NumberGatherer
+from fourm_runtime.profiling.quantities import NumberGatherer
 from fourm_runtime.profiling.record import Lengths, Part
 from fourm_runtime.scan.texts import word_count
 from fourm_schema.modality import Set, Text
@@ -115,7 +115,8 @@ class _Boxes(_Numbers):
         )
 
     def add(self, values: Sequence[object]) -> None:
-        corners = np.array([self._field.corners([float(n) for n in box]) for box in values if _is_list(box)])  # type: ignore[union-attr]  # a list, as stored
+        boxes = [[float(number) for number in box] for box in values if isinstance(box, list)]
+        corners = np.array([self._field.corners(box) for box in boxes])
         self._numbers.add(corners.reshape(-1, 1))
         sides = (corners[:, 2:] - corners[:, :2]) / (self._field.range[1] - self._field.range[0])
         self._areas.add(sides.prod(axis=1)[:, None])
@@ -185,7 +186,3 @@ def _gatherer(name: str, field: AnyField) -> _Numbers | _Labels | _Words:
             return _Numbers(name, field.range if edges is None else (edges[0], edges[-1]))
         case PointField() | VectorField():
             return _Numbers(name, field.range)
-
-
-def _is_list(value: object) -> bool:
-    return isinstance(value, list)
