@@ -19,7 +19,10 @@ def hold_to_laws(
         typer.Option("--modality", metavar="NAME", help="Test these only; repeat it for more. Default: all."),
     ] = None,
     thorough: Annotated[
-        bool, typer.Option("--thorough", help="200 examples of each law and modality, in place of 5 or 2.")
+        bool, typer.Option("--thorough", help="200 examples of each, in place of 5 or 2; with --fitted.")
+    ] = False,
+    fitted: Annotated[
+        bool, typer.Option("--fitted", help="Also test learned codecs after a short fit to drawn values.")
     ] = False,
     examples: Annotated[
         int | None,
@@ -58,7 +61,7 @@ def hold_to_laws(
 
     schema = load_schema(file, overrides or ())
     trained = stored_codecs(schema, codecs) if codecs is not None else {}
-    found = cases(schema, trained, modalities)
+    found = cases(schema, trained, modalities, fit=fitted or thorough)
     with bars() as move:
         outcomes = hold(
             found, Profile.of(thorough, examples, seed), lambda done, total: move("laws", done, total)
