@@ -126,6 +126,16 @@ def _untested(law: str, name: str, reason: str) -> Case:
     return Case(law, name, lambda profile: Outcome(law, "", name, 0, not_tested=reason), reason)
 
 
+def set_apart() -> None:
+    """Take all that is loaded from the sight of the garbage collector.
+
+    Laws make lists of as many numbers as a photo has, at which it would look through all of it again and
+    again: most of the time of some.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 def hold(
     found: Sequence[Case], profile: Profile | None = None, progress: Callable[[int, int], None] | None = None
 ) -> list[Outcome]:
@@ -140,10 +150,7 @@ def hold(
         What became of each case, in their order; the same each time.
     """
     outcomes = []
-    # The laws make lists of as many numbers as a photo has, at each of which the collector would look through
-    # all that is loaded: most of the time of some.
-    gc.collect()
-    gc.freeze()
+    set_apart()
     try:
         for number, case in enumerate(found, start=1):
             outcomes.append(case.run(profile or Profile()))

@@ -60,7 +60,7 @@ class MaskedPlan:
 
     @property
     def can_be_asked(self) -> bool:
-        """Whether a mask can leave something to predict: a grid of one token that is all there is is shown."""
+        """Whether a mask can leave something to predict: where one token is all there is, it is shown."""
         return self.can_be_masked and (
             len(self.plan.streams) > 1
             or any(each.layout == "sequence" or each.length > 1 for each in self.plan.targets)

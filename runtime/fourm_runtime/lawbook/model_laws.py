@@ -15,7 +15,7 @@ from fourm_schema.lawbook.article import Article, Draw, article, only_where, req
 TOLERANCE = 1e-9
 """Of float64, relative to the largest number: sums are added up in another order."""
 
-NOTHING_ASKED = "nothing is left to predict of what is drawn: no mask leaves a token to show and one to ask for"
+NOTHING_ASKED = "nothing is left to predict under any mask that was drawn"
 
 Logits = dict[str, Tensor]
 
