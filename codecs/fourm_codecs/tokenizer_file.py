@@ -1,7 +1,8 @@
 """Text by a tokenizer that was made elsewhere: a Hugging Face `tokenizer.json`, such as 4M's.
 
-Unlike a vocabulary of ours, its special tokens are spelled: `v0=12`, `[S_1]` or a class name in a text are
-read as the one id they stand for.
+Unlike a vocabulary of ours, its special tokens are spelled: `v0=12` or a class name in a text are read as the
+one id they stand for. Those that stand for no content, which a text may spell too, are left out of its ids: in
+4M, a caption that says `[S_1]` has the id that opens a masked span, and one that says `[EOS]` an end.
 """
 
 import re
@@ -164,7 +165,7 @@ class TokenizerCodec:
         return Canonical(self._canonical, "the text as its tokenizer writes it")
 
     def encode(self, values: Sequence[object] | Array) -> TokenBatch:
-        """Turn texts into ids; pad, start and end tokens that a text spells are left out.
+        """Turn texts into ids; pad, start and end tokens and sentinels that a text spells are left out.
 
         Raises:
             CodecError: if a value is no string, or has more than `max_tokens` ids and is not to be cut.
@@ -192,21 +193,22 @@ class TokenizerCodec:
         return [self._text(row.tolist()) for row in tokens.rows()]
 
     def _ids(self, text: str) -> list[int]:
-        left_out = {self.special.pad, self.special.start, self.special.end}
         encoded = self.file.tokenizer.encode(text, add_special_tokens=False).ids
-        return [identity for identity in encoded if identity not in left_out]
+        return [each for each in encoded if each != self.special.end and each not in self._silent]
+
+    @cached_property
+    def _silent(self) -> frozenset[int]:
+        """Ids that are read as nothing; the end id ends the text besides."""
+        special = self.special
+        sentinels = range(special.first_sentinel, special.first_sentinel + special.sentinel_count)
+        return frozenset((special.pad, special.start, *sentinels))
 
     def _text(self, ids: list[int]) -> str:
-        special, kept = self.special, list[int]()
-        silent = {
-            special.pad,
-            special.start,
-            *range(special.first_sentinel, special.first_sentinel + special.sentinel_count),
-        }
+        kept = list[int]()
         for identity in ids:
-            if identity == special.end:
+            if identity == self.special.end:
                 break
-            if identity not in silent:
+            if identity not in self._silent:
                 kept.append(identity)
         text: str = self.file.tokenizer.decode(kept, skip_special_tokens=False)
         return text

@@ -28,6 +28,14 @@ class Broken(AssertionError):
     """
 
 
+class Beside(Exception):
+    """What was drawn is none of the things a law speaks of; another is drawn.
+
+    Args:
+        reason: why, in words; told where nothing else was drawn.
+    """
+
+
 Check = Callable[[SubjectT, Draw], None]
 
 
@@ -85,3 +93,17 @@ def require(holds: object, message: str | Callable[[], str]) -> None:
     """
     if not holds:
         raise Broken(message if isinstance(message, str) else message())
+
+
+def only_where(holds: object, reason: str) -> None:
+    """Give up an example that the law does not speak of, and say why; as `hypothesis.assume`, with words.
+
+    Args:
+        holds: what should be true of what was drawn.
+        reason: what is lacking, for a schema all of whose examples are given up.
+
+    Raises:
+        Beside: if it does not hold.
+    """
+    if not holds:
+        raise Beside(reason)

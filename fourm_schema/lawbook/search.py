@@ -4,12 +4,12 @@ import hashlib
 import traceback
 
 import attrs
-from hypothesis import HealthCheck, Phase, Verbosity, given, settings
+from hypothesis import HealthCheck, Phase, Verbosity, given, reject, settings
 from hypothesis import seed as seeded
 from hypothesis import strategies as st
-from hypothesis.errors import HypothesisException, UnsatisfiedAssumption
+from hypothesis.errors import HypothesisException, Unsatisfiable, UnsatisfiedAssumption
 
-from fourm_schema.lawbook.article import Article, Broken, SubjectT
+from fourm_schema.lawbook.article import Article, Beside, Broken, SubjectT
 
 FAST, THOROUGH = 5, 200
 """Examples of each law and modality; of large values, the fast profile draws `FAST_LARGE`."""
@@ -18,6 +18,8 @@ FAST_LARGE = 2
 LARGE = 10_000
 """Numbers of one value from which on it is large."""
 
+NOTHING_DRAWN = "no value that it speaks of was drawn"
+"""Why a law was not tested that says no more of it."""
 
 SLOW_IS_FINE = (
     HealthCheck.data_too_large,
@@ -92,7 +94,7 @@ def search(law: Article[SubjectT], subject: SubjectT, name: str, examples: int, 
         examples: how many to draw; one where the law draws nothing.
         seed: of what is drawn.
     """
-    tried, fault = 0, ""
+    tried, fault, beside = 0, "", NOTHING_DRAWN
 
     @seeded(_seed_of(law.id, name, seed))
     @settings(
@@ -106,11 +108,14 @@ def search(law: Article[SubjectT], subject: SubjectT, name: str, examples: int, 
     )
     @given(st.data())
     def hold(data: st.DataObject) -> None:
-        nonlocal tried, fault
+        nonlocal tried, fault, beside
         try:
             law.check(subject, data.draw)
         except (HypothesisException, UnsatisfiedAssumption):
             raise
+        except Beside as found:
+            beside = str(found)
+            reject()
         except Exception as error:
             # Hypothesis tries the smallest failing value last.
             fault = _told(error)
@@ -123,9 +128,11 @@ def search(law: Article[SubjectT], subject: SubjectT, name: str, examples: int, 
         hold()
     except Broken:
         return Outcome(law.id, law.statement, name, tried + 1, fault)
+    except Unsatisfiable:
+        assert not tried, "an example that was tried is one that could be drawn"
     except HypothesisException as error:
         return Outcome(law.id, law.statement, name, tried, f"no value could be drawn: {error}")
-    return Outcome(law.id, law.statement, name, tried)
+    return Outcome(law.id, law.statement, name, tried, not_tested="" if tried else beside)
 
 
 def _told(error: Exception) -> str:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from fourm_codecs.base import Codec, TokenBatch
 from fourm_codecs.build import build_codec
-from fourm_codecs.check import violations
+from fourm_codecs.lawbook.given_values import violations
 from fourm_schema.strategies import values
 from tests.codecs.declared import SCHEMA, WORDS
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fourm_codecs.base import TokenBatch
 from fourm_codecs.build import build_codec
-from fourm_codecs.check import violations
+from fourm_codecs.lawbook.given_values import violations
 from fourm_codecs.store import codec_hash, load_codec, save_codec
 from fourm_schema.errors import CodecError
 from fourm_schema.schema import Schema

@@ -18,11 +18,11 @@ from PIL import Image as Picture
 from fourm_codecs import fit_values
 from fourm_codecs.base import Parts, TokenBatch
 from fourm_codecs.build import build_codec
-from fourm_codecs.check import violations
 from fourm_codecs.fit import FitRecipe, Fitted, fit
 from fourm_codecs.fit_report import round_trip
 from fourm_codecs.fit_values import FitValues
 from fourm_codecs.image_tokenizer import ImageTokenizer, build_network, law_of, natural, view_of
+from fourm_codecs.lawbook.given_values import violations
 from fourm_codecs.store import codec_hash, load_codec, save_codec
 from fourm_schema.errors import CodecError
 from fourm_schema.modality import Image

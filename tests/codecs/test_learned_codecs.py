@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image as Picture
 
 from fourm_codecs.base import TokenBatch
-from fourm_codecs.check import violations
 from fourm_codecs.class_tokenizer import ClassTokenizer
 from fourm_codecs.code_network import Standard
 from fourm_codecs.feature_tokenizer import FeatureTokenizer
 from fourm_codecs.fit import FitRecipe, Fitted, fit
 from fourm_codecs.fit_scores import cosines, mean_iou, structural_similarity
+from fourm_codecs.lawbook.given_values import violations
 from fourm_codecs.learned import LEARNED, learned_class, untrained
 from fourm_codecs.store import codec_hash, load_codec, save_codec
 from fourm_codecs.vector_tokenizer import VectorTokenizer

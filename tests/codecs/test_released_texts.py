@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fourm_codecs.base import Parts, TokenBatch
 from fourm_codecs.build import codec_of_entry
-from fourm_codecs.check import violations
+from fourm_codecs.lawbook.given_values import violations
 from fourm_codecs.lawbook.sample_words import small_tokenizer
 from fourm_codecs.set_part import read_part
 from fourm_codecs.sets_4m import RecordTextCodec

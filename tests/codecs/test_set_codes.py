@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fourm_codecs.base import Parts, TokenBatch
 from fourm_codecs.build import build_codec
-from fourm_codecs.check import violations
+from fourm_codecs.lawbook.given_values import violations
 from fourm_codecs.lawbook.set_validity import record_faults
 from fourm_codecs.learned import untrained
 from fourm_codecs.plain import from_json, to_json

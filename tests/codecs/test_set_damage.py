@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fourm_codecs.base import TokenBatch
+from fourm_codecs.lawbook.set_validity import record_faults
 from fourm_codecs.set_reading import Damage, Reading
 from fourm_codecs.sets import SetCodec
 from fourm_schema.modality import Set
 from tests.codecs.drawn_sets import WORDS, sets
-from tests.codecs.set_validity import faults_of
 from tests.codecs.signs import FAR, NEAR, SIGNS, codec_of, fields
 
 ROWS = 100
@@ -94,7 +94,7 @@ def test_ten_thousand_rows_of_any_ids_are_read_and_accounted_for(entry: Set, see
     again = codec.encode(values)
 
     for row, reading in zip(rows, readings, strict=True):
-        assert faults_of(entry, reading.records) == []
+        assert record_faults(entry, reading.records, WORDS) == []
         assert_covered(codec, row, reading)
         parses = codec.automaton.chunk_lengths(row) is not None
         cut = [found for found in reading.damage if "is cut to" in found.what]

@@ -2,6 +2,7 @@
 
 import bisect
 import math
+import re
 from collections.abc import Callable, Sequence
 from typing import cast
 
@@ -10,14 +11,14 @@ from hypothesis import Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from fourm_codecs.base import Array, Codec, FieldValue, Record, TokenBatch, Value
-from fourm_codecs.check import violations
-from fourm_codecs.lawbook.set_validity import corners
+from fourm_codecs.lawbook.given_values import violations
+from fourm_codecs.lawbook.set_validity import corners, record_faults
+from fourm_codecs.lawbook.showing import show
 from fourm_schema import strategies
 from fourm_schema.errors import CodecError
 from fourm_schema.set_fields import AngleField, AnyField, BoxField, NumberField, PointField, VectorField
-from tests.codecs.drawn_sets import CLASSES, sets
+from tests.codecs.drawn_sets import CLASSES, WORDS, sets
 from tests.codecs.faulty import Faulty
-from tests.codecs.set_validity import faults_of
 from tests.codecs.signs import SIGNS, codec_of, fields
 
 
@@ -29,7 +30,9 @@ def test_every_declared_set_keeps_its_law(data: st.DataObject) -> None:
     codec = codec_of(entry)
 
     assert violations(codec, values) == []
-    assert [faults_of(entry, decoded) for decoded in codec.decode(codec.encode(values))] == [[]] * len(values)
+    assert [record_faults(entry, decoded, WORDS) for decoded in codec.decode(codec.encode(values))] == [
+        []
+    ] * len(values)
 
 
 @given(st.data())
@@ -287,7 +290,7 @@ FAULTS: dict[str, tuple[Faulty, list[str]]] = {
 def test_a_planted_fault_is_caught_with_an_example_that_one_can_read(codec: Faulty, said: list[str]) -> None:
     """A law that misses these is no law; what it says must lead to the fault."""
     assert violations(CODEC, [VALUE]) == []
-    assert violations(codec, [VALUE]) == [f"value 0: {fault}" for fault in said]
+    assert f"value 0: {'; '.join(said)}; the value: {show(VALUE)}" in violations(codec, [VALUE])
 
 
 def test_drawn_values_reach_each_planted_fault() -> None:
@@ -315,22 +318,23 @@ def test_a_codec_that_keeps_the_order_of_a_file_is_caught() -> None:
 
     sorted_, unsorted = (codec.encode([VALUE]).ids.tolist() for codec in (CODEC, Unsorted(CODEC)))
 
-    assert violations(Unsorted(CODEC), [VALUE]) == [
-        f"value 0: its ids {unsorted} decode to a value whose ids are {sorted_}"
-    ]
+    (found,) = violations(Unsorted(CODEC), [VALUE])
+    first, again = re.findall(r"(\[[\d, ]+\.\.\.\])", found)
+    assert found.startswith("value 0: the ids [")
+    assert (first, again) == (f"{unsorted[:12]}"[:-1] + ", ...]", f"{sorted_[:12]}"[:-1] + ", ...]")
 
 
 def test_a_codec_that_moves_what_should_stay_as_given_is_caught() -> None:
     """What stood first in the file is compared with what came back first."""
     found = violations(tampered(codec_of(SIGNS, order="given"), lambda value: value[::-1]), [VALUE])
 
-    assert found[1] == "value 0: item 0, field 'label': 'stop' came back as '猫'"
+    assert "; item 0, field 'label': 'stop' came back as '猫'" in found[0]
 
 
 def test_a_codec_that_forgets_the_end_is_caught() -> None:
     (found,) = violations(tampered(CODEC, after_encode=without_end), [VALUE])
 
-    assert found.startswith("value 0: its ids do not say where they end, twice the ids read [{'box': [0.15")
+    assert found.startswith("value 0: with ids behind its end it reads [{'box': [0.15")
 
 
 def test_a_small_shift_shows_between_borders_that_lie_far_apart() -> None:
@@ -338,6 +342,7 @@ def test_a_small_shift_shows_between_borders_that_lie_far_apart() -> None:
     entry = fields(x={"type": "number", "edges": [0, 0.001, 0.002, 1e9]})
     shifted = tampered(codec_of(entry), after_decode=each(lambda record: {"x": 0.0015}))
 
-    assert violations(shifted, [[{"x": 0.0002}]]) == [
+    found = violations(shifted, [[{"x": 0.0002}]])
+    assert found[0].startswith(
         "value 0: item 0, field 'x': 0.0002 came back as 0.0015, more than half a bin apart"
-    ]
+    )

@@ -8,7 +8,7 @@ import pytest
 
 from fourm_codecs.base import TokenBatch
 from fourm_codecs.build import build_codec
-from fourm_codecs.check import violations
+from fourm_codecs.lawbook.given_values import violations
 from fourm_codecs.tokenizers_4m.codec import TokenizerOf4M
 from fourm_codecs.tokenizers_4m.design import read_design
 from fourm_codecs.tokenizers_4m.measure import measured

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from fourm_codecs.base import Record, TokenBatch
 from fourm_codecs.grammar import Automaton
+from fourm_codecs.lawbook.set_validity import record_faults
 from fourm_codecs.sets import SetCodec
 from fourm_runtime.assemble import assemble
 from fourm_runtime.batch import Int32
@@ -30,7 +31,6 @@ from fourm_schema.modality import Set
 from fourm_schema.resolve import resolve
 from fourm_schema.schema import Schema
 from tests.codecs.drawn_sets import WORDS, sets
-from tests.codecs.set_validity import faults_of
 
 SETS_OF_A_SCHEMA = 25
 TEMPERATURES = (0.0, 1e-310, 0.5, 1.0, 5.0, 50.0, 1e6)
@@ -247,7 +247,7 @@ def faults_of_generated(
     codec: SetCodec, drawn: DrawnRequest, room: int, made: Produced, value: list[Record]
 ) -> list[str]:
     """What is wrong with one generated set: its ids under the grammar, its value under the schema."""
-    faults = faults_of(codec.entry, value)
+    faults = record_faults(codec.entry, value, WORDS)
     chunks = codec.automaton.chunk_lengths(made.ids.tolist())
     if chunks is None:
         return [*faults, "the ids do not parse"]

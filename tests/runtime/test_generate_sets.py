@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fourm_codecs.base import Record, TokenBatch
+from fourm_codecs.lawbook.set_validity import record_faults
 from fourm_codecs.sets import SetCodec
 from fourm_runtime.any_to_any import AnyToAny
 from fourm_runtime.batch import Int32
@@ -21,7 +22,6 @@ from fourm_runtime.transformer import AnyToAnyTransformer
 from fourm_schema.errors import RequestError
 from fourm_schema.modality import Set
 from tests.codecs.drawn_sets import FIELDS, WORDS, sets
-from tests.codecs.set_validity import faults_of
 from tests.runtime import drawn_generations
 from tests.runtime.drawn_generations import has_texts, model_of, schema_of, some_set
 
@@ -140,7 +140,7 @@ def test_a_generated_set_stands_in_the_order_of_its_schema_given_items_too() -> 
         made = sample["s0"]
         value = cast("list[Record]", made.value)
         (reading,) = codec.decode_with_report(TokenBatch.of([made.tokens], codec.vocab_size))
-        assert faults_of(SORTED, value) == []
+        assert record_faults(SORTED, value, WORDS) == []
         assert reading.records == value and reading.damage == ()
         assert [span.start for span in reading.spans] == sorted(span.start for span in reading.spans)
         assert codec.encode([value]).ids.tolist() == made.tokens.tolist()
@@ -164,7 +164,7 @@ def test_an_item_that_is_begun_is_completed_as_it_was_begun() -> None:
     boxes = set()
     for sample in whole.generate([{"s0": Prefix([far, dog])}] * 20, ["s0"], temperature=5.0):
         value = cast("list[Record]", sample["s0"].value)
-        assert faults_of(SORTED, value) == []
+        assert record_faults(SORTED, value, WORDS) == []
         assert far["box"] in [pytest.approx(record["box"]) for record in value]
         dogs = [record for record in value if record["label"] == "dog"]
         assert dogs

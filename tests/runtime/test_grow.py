@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from fourm_codecs.base import Record
+from fourm_codecs.lawbook.set_validity import record_faults
 from fourm_codecs.sets import SetCodec
 from fourm_runtime.any_to_any import AnyToAny
 from fourm_runtime.assemble import assemble
@@ -24,7 +25,6 @@ from fourm_schema.load import parse_schema
 from fourm_schema.modality import Set
 from fourm_schema.plan import Plan
 from fourm_schema.resolve import resolve
-from tests.codecs.set_validity import faults_of
 from tests.runtime.small_run import (
     SCHEMA,
     MadeUp,
@@ -111,7 +111,7 @@ def test_a_model_grown_by_a_set_says_the_same_of_the_old_and_generates_valid_set
         inputs = {"shape": [0.1, 0.5, 0.9], "signs": given}
         for sample in model.generate([inputs] * 10, ["signs", "caption"], temperature=3.0):
             value = cast("list[Record]", sample["signs"].value)
-            assert faults_of(entry, value, small_words(schema)) == []
+            assert record_faults(entry, value, small_words(schema)) == []
             assert codec.automaton.chunk_lengths(sample["signs"].tokens.tolist()) is not None
             assert given is None or kept in value
     spoken = model.generate({"signs": [item]}, ["caption"])[0]["caption"].value

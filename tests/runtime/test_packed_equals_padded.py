@@ -4,6 +4,7 @@ For any plan, architecture and mask, the packed model gives the logits, the loss
 every parameter that the same weights give when samples are padded and masked (`fourm_runtime.oracle`).
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import attrs
@@ -107,25 +108,31 @@ def padded(model: AnyToAnyTransformer, masked: Masked, softmax: oracle.Softmax =
 
 
 def agree(found: Answers, truth: Answers, tolerance: float) -> bool:
-    """Whether all numbers are within `tolerance` of the largest of their tensor.
+    """Whether all numbers are within `tolerance` of the largest of their tensor; see `distance`."""
+    return distance(found, truth) < tolerance
+
+
+def distance(found: Answers, truth: Answers, least: float = 0.01) -> float:
+    """How far the worst number is off, as a share of the largest of its tensor; infinite if one is lacking.
 
     Some gradients are 0 for every input (a bias on all keys moves no softmax), and come out as rounding:
-    they are held against a hundredth of the largest gradient there is.
+    they are held against the share `least` of the largest gradient there is.
     """
-    floor = 0.01 * max(
+    floor = least * max(
         float(gradient.abs().max()) for gradient in truth.gradients.values() if gradient.numel()
     )
     if found.logits.keys() != truth.logits.keys():
-        return False
+        return math.inf
     pairs = [(found.loss, truth.loss, 0.0)]
     pairs += [(found.logits[name], truth.logits[name], 0.0) for name in truth.logits]
     pairs += [(found.gradients[name], truth.gradients[name], floor) for name in truth.gradients]
-    errors = []
-    for one, other, least in pairs:
+    errors = [0.0]
+    for one, other, smallest in pairs:
         a, b = one.detach().double(), other.detach().double()
         if b.numel():
-            errors.append(float((a - b).abs().max()) / max(float(b.abs().max()), least, 1e-12))
-    return all(error < tolerance for error in errors)
+            error = float((a - b).abs().max()) / max(float(b.abs().max()), smallest, 1e-12)
+            errors.append(error if math.isfinite(error) else math.inf)
+    return max(errors)
 
 
 @settings(max_examples=35)
@@ -172,13 +179,20 @@ def test_other_sights_in_the_decoder_are_packed_as_exactly(
 @settings(max_examples=25)
 @given(plan=plans(), shape=architectures(), seed=SEEDS, size=st.integers(1, 4))
 def test_float32_is_as_exact_as_its_rounding(plan: Plan, shape: Architecture, seed: int, size: int) -> None:
-    """Against the padded model in float64, so that one error is measured and not two."""
+    """Against the padded model in float64, so that one error is measured and not two.
+
+    How much float32 loses depends on the weights: a gradient that is a small difference of large sums has the
+    rounding of these. So does that of the padded model, which in one drawn case of 250 is itself off by 5e-6
+    or more. Packing adds up in another order, and may be off by a few times as much as that. Gradients that
+    are 0 are held against a tenth of the largest: 1e-5 of it are 8 roundings, of a hundredth less than one.
+    """
     model = build(plan, shape, seed, torch.float32)
     masked = masked_samples(plan, size, seed)
     batches = pack(masked, plan, model.allocation, shape.registers)
-    found = packed(model, batches)
+    found, rounded = packed(model, batches), padded(model, masked)
+    truth = padded(model.double(), masked)
 
-    assert agree(found, padded(model.double(), masked), 1e-5)
+    assert distance(found, truth, 0.1) < max(1e-5, 4 * distance(rounded, truth, 0.1))
 
 
 @settings(max_examples=10)

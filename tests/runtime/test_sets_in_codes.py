@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fourm_codecs.check import violations
 from fourm_codecs.fit import FitRecipe
+from fourm_codecs.lawbook.given_values import violations
 from fourm_codecs.set_fit import fit_set
 from fourm_codecs.sets import SetCodec
 from fourm_codecs.store import codec_hash, load_codec

@@ -19,3 +19,6 @@ CODEC_LAWS: tuple[Article[Subject], ...] = (
     *SET_LAWS,
     *DENSE_LAWS,
 )
+
+FITTED_LAWS: tuple[Article[Subject], ...] = (*ENCODING_LAWS, *DECODING_LAWS, *STORAGE_LAWS, *SET_LAWS)
+"""Those that depend on what a codec has learned: what is refused and how values are written do not."""

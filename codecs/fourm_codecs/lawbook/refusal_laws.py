@@ -189,32 +189,16 @@ def fields_outside_are_refused(tested: Subject, draw: Draw) -> None:
 @article(has_clipped_field)
 def fields_outside_are_clipped(tested: Subject, draw: Draw) -> None:
     """With `out_of_range: clip`, a number of a record outside has the tokens of the nearer end."""
-    ends = dict[str, object]()
+    ends = list[object]()
 
     def beyond(field: Any, old: object) -> object:
-        low, high = field_borders(field)[0], field_borders(field)[-1]
-        number = _outside(draw, low, high)
-        ends["near"] = low if number < low else high
-        ends["far"] = number
-        return (
-            number
-            if isinstance(field, NumberField)
-            else [number] * (2 if field.type == "point" else field.dim)
-        )
+        ends[:] = _beyond(draw, field)
+        return ends[0]
 
-    value = with_field(tested, draw, NumberField | PointField | VectorField, beyond)
-    far, near = ends["far"], ends["near"]
-    clipped = [
-        {
-            name: near
-            if held == far
-            else [near] * len(held)
-            if isinstance(held, list) and far in held
-            else held
-            for name, held in record.items()
-        }
-        for record in value
-    ]
+    value = with_field(tested, draw, Ranged, beyond)
+    far, near = ends
+    # By identity: another field may hold the same number, and hold it rightly.
+    clipped = [{name: near if held is far else held for name, held in record.items()} for record in value]
     codec = tested.code()
     same = codec.encode([value]).same(codec.encode([clipped]))
     require(same, lambda: f"{far} has not the tokens of {near}; the value: {show(value)}")
@@ -323,7 +307,7 @@ def _place_and_range(tested: Subject, draw: Draw) -> tuple[Any, int, float, floa
     entry = tested.entry
     if isinstance(entry, Vector):
         assert entry.range_of_each is not None
-        return array, place, *entry.range_of_each[place]
+        return array, place, *entry.range_of_each[place % entry.dim]
     assert isinstance(entry, Image) and isinstance(entry.cell, Continuous)
     return array, place, *entry.cell.range
 
@@ -348,12 +332,20 @@ def _field_outside(draw: Draw, field: Any) -> object:
     return [number, *[low] * (_count(field) - 1)]
 
 
+def _beyond(draw: Draw, field: NumberField | PointField | VectorField | BoxField) -> list[object]:
+    """What lies outside of a field's range, and what it is clipped to."""
+    low, high = field_borders(field)[0], field_borders(field)[-1]
+    number = _outside(draw, low, high)
+    near = low if number < low else high
+    if isinstance(field, NumberField):
+        return [number, near]
+    if isinstance(field, BoxField):
+        return [field.of_corners([min(end, low)] * 2 + [max(end, high)] * 2) for end in (number, near)]
+    return [[end] * _count(field) for end in (number, near)]
+
+
 def _count(field: PointField | VectorField) -> int:
     return 2 if isinstance(field, PointField) else field.dim
-
-
-def _length(held: object) -> int:
-    return len(held) if isinstance(held, list) else -1
 
 
 def _long_text(tested: Subject, draw: Draw) -> str:

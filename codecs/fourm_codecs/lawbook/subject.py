@@ -1,8 +1,10 @@
 """One modality under test: its codec, its dense view, and the values that its entry allows."""
 
 import math
+import tempfile
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from pathlib import Path
 
 import attrs
 import numpy as np
@@ -12,6 +14,7 @@ from fourm_codecs.base import Array, Codec, StoredCodec, TokenBatch
 from fourm_codecs.dense import DenseView
 from fourm_codecs.sets import SetCodec
 from fourm_codecs.sets_4m import RecordTextCodec
+from fourm_codecs.store import load_codec, save_codec
 from fourm_schema.lawbook.article import Draw
 from fourm_schema.lawbook.search import LARGE
 from fourm_schema.modality import Image, Modality, Set, Text, Vector
@@ -109,6 +112,14 @@ class Subject:
         """The declared set and its codec; it is one."""
         assert isinstance(self.entry, Set) and isinstance(self.codec, DrawnSet), "it is a set"
         return self.entry, self.codec
+
+    @cached_property
+    def loaded(self) -> StoredCodec:
+        """Its codec, saved and loaded: once, since what is saved and loaded is the same each time."""
+        assert isinstance(self.codec, StoredCodec), "it can be saved"
+        with tempfile.TemporaryDirectory() as folder:
+            save_codec(self.codec, Path(folder) / "codec")
+            return load_codec(Path(folder) / "codec")
 
     def code(self) -> Codec:
         """Its codec; it has one."""

@@ -32,17 +32,20 @@ class Prepared:
         tested: its codec and dense view, as far as there are any.
         stands_in: what is tested in place of something trained; empty where nothing is.
         not_tested: stream -> why it is not tested.
+        fitted: its learned codec once more, fitted for a few steps on drawn values, where that was asked for.
     """
 
     tested: Subject
     stands_in: str = ""
     not_tested: Mapping[str, str] = attrs.field(factory=dict)
+    fitted: Subject | None = None
 
 
 def prepare(
     schema: Schema,
     trained: Mapping[str, StoredCodec] | None = None,
     modalities: Iterable[str] | None = None,
+    fit: bool = False,
 ) -> list[Prepared]:
     """Build what there is to test.
 
@@ -51,6 +54,7 @@ def prepare(
         trained: fitted codecs by modality; the others are built from the schema, with sample words and random
             weights where something would have to be trained.
         modalities: which; None takes all.
+        fit: learned codecs that are not among `trained` are also tested after a few steps on drawn values.
 
     Raises:
         PlanError: if the schema has no such modality.
@@ -63,7 +67,21 @@ def prepare(
     asked = (
         [*schema.modalities] if modalities is None else [plan.stream(name).modality for name in modalities]
     )
-    return [_prepare(schema, plan, name, trained, words) for name in dict.fromkeys(asked)]
+    prepared = [_prepare(schema, plan, name, trained, words) for name in dict.fromkeys(asked)]
+    return [_with_fitted(each, words) for each in prepared] if fit else prepared
+
+
+def _with_fitted(prepared: Prepared, words: Mapping[str, WordVocabulary]) -> Prepared:
+    if prepared.stands_in != UNTRAINED:
+        return prepared
+    from fourm_codecs.lawbook.fitted import fitted
+
+    tested = prepared.tested
+    assert tested.entry is not None, "it was built from its entry"
+    text = text_vocabulary(tested.name, tested.entry) if isinstance(tested.entry, Set) else None
+    codec = fitted(tested.name, tested.entry, words.get(text or ""))
+    own = attrs.evolve(tested, codec=codec, view=None, dense_stream=None, rebuilt=None)
+    return attrs.evolve(prepared, fitted=own)
 
 
 def _prepare(

@@ -1,20 +1,17 @@
 """Run a codec's law over values that Hypothesis draws from the schema entry; measure learned ones on data."""
 
 from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
 from itertools import chain, islice
 
 import attrs
 
 from fourm_codecs.base import StoredCodec
-from fourm_codecs.check import violations
 from fourm_codecs.laws import Calibrated, Unmeasured
 from fourm_codecs.set_codes import learned_fields, raw_values
 from fourm_codecs.sets import SetCodec
 from fourm_schema.errors import MissingExtraError
 from fourm_schema.modality import Modality
-
-BATCH = 3
-"""Values encoded together: more than one, so that a codec whose ids depend on the batch is caught."""
 
 
 @attrs.frozen
@@ -78,41 +75,19 @@ def _measured_fields(codec: SetCodec, chunks: Iterable[Sequence[object]], count:
 
 
 def check_codec(codec: StoredCodec, entry: Modality, examples: int) -> CheckedCodec:
-    """Draw values of an entry and look for one that breaks the codec's law.
+    """Draw values of an entry and look for one that breaks what the codec owes of any value.
 
     Raises:
         MissingExtraError: if Hypothesis is not installed.
     """
-    try:
-        from hypothesis import HealthCheck, given, settings
-        from hypothesis import strategies as st
-    except ImportError:
-        raise MissingExtraError("fourm codec check", "test") from None
+    if find_spec("hypothesis") is None:
+        raise MissingExtraError("fourm codec check", "test")
+    from fourm_codecs.lawbook.given_values import LAWS_OF_VALUES
+    from fourm_codecs.lawbook.subject import Subject
+    from fourm_schema.lawbook.search import search
     from fourm_schema.strategies import values
 
-    found: list[str] = []
-
-    @settings(
-        max_examples=examples,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        suppress_health_check=(
-            HealthCheck.too_slow,
-            HealthCheck.data_too_large,
-            HealthCheck.large_base_example,
-        ),
-    )
-    @given(st.lists(values(entry), min_size=1, max_size=BATCH))
-    def hold(drawn: list[object]) -> None:
-        faults = violations(codec, drawn)
-        if faults:
-            # Hypothesis tries the simplest failing values last.
-            found[:] = faults
-            raise AssertionError
-
-    try:
-        hold()
-    except AssertionError:
-        assert found, "only a broken law ends the search early"
-    return CheckedCodec(codec.modality, codec.name, codec.law.describe(), not found, tuple(found))
+    tested = Subject(codec.modality, values(entry), entry, codec)
+    found = [search(law, tested, codec.modality, examples) for law in LAWS_OF_VALUES if law.applies(tested)]
+    faults = tuple(f"{outcome.law}: {outcome.fault}" for outcome in found if outcome.fault)
+    return CheckedCodec(codec.modality, codec.name, codec.law.describe(), not faults, faults)

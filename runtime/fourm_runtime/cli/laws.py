@@ -19,7 +19,10 @@ def hold_to_laws(
         typer.Option("--modality", metavar="NAME", help="Test these only; repeat it for more. Default: all."),
     ] = None,
     thorough: Annotated[
-        bool, typer.Option("--thorough", help="200 examples of each law and modality, in place of 5 or 2.")
+        bool, typer.Option("--thorough", help="200 examples of each, in place of 5 or 2; with --fitted.")
+    ] = False,
+    fitted: Annotated[
+        bool, typer.Option("--fitted", help="Also test learned codecs after a short fit to drawn values.")
     ] = False,
     examples: Annotated[
         int | None,
@@ -30,6 +33,9 @@ def hold_to_laws(
         Path | None,
         typer.Option("--codecs", metavar="FOLDER", help="Fitted codecs, as `fourm codec train` writes them."),
     ] = None,
+    workers: Annotated[
+        int, typer.Option("--workers", metavar="N", min=1, help="Processes that share the work.")
+    ] = 1,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
@@ -43,6 +49,7 @@ def hold_to_laws(
     Example:
         fourm test modalities.yaml --modality depth --modality caption --examples 50
     """
+    from functools import partial
     from importlib.util import find_spec
 
     if find_spec("hypothesis") is None:
@@ -53,16 +60,23 @@ def hold_to_laws(
     from fourm_runtime.cli.progress import bars
     from fourm_runtime.lawbook.book import cases, hold
     from fourm_runtime.lawbook.report import law_records, law_report
+    from fourm_runtime.lawbook.workers import hold_in_workers
     from fourm_schema.lawbook.search import Profile
     from fourm_schema.load import load_schema
 
     schema = load_schema(file, overrides or ())
     trained = stored_codecs(schema, codecs) if codecs is not None else {}
-    found = cases(schema, trained, modalities)
+    source = partial(cases, schema, trained, modalities, fit=fitted or thorough)
+    found, profile = source(), Profile.of(thorough, examples, seed)
     with bars() as move:
-        outcomes = hold(
-            found, Profile.of(thorough, examples, seed), lambda done, total: move("laws", done, total)
-        )
+
+        def moved(done: int, total: int) -> None:
+            move("laws", done, total)
+
+        if workers > 1:
+            outcomes = hold_in_workers(source, len(found), workers, profile, moved)
+        else:
+            outcomes = hold(found, profile, moved)
     if as_json:
         show_json({"file": str(file), "seed": seed, **law_records(found, outcomes)})
     else:

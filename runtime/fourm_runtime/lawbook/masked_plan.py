@@ -58,6 +58,27 @@ class MaskedPlan:
     def can_be_masked(self) -> bool:
         return bool(self.plan.inputs and self.plan.targets)
 
+    @property
+    def can_be_asked(self) -> bool:
+        """Whether a mask can leave something to predict: where one token is all there is, it is shown."""
+        return self.can_be_masked and (
+            len(self.plan.streams) > 1
+            or any(each.layout == "sequence" or each.length > 1 for each in self.plan.targets)
+        )
+
+    @property
+    def not_tested(self) -> dict[str, str]:
+        """Chapters of laws that cannot be tried on these streams, and why."""
+        if self.can_be_asked:
+            return {}
+        if self.can_be_masked:
+            return {"the model": "one token is all there is: shown, it leaves nothing to predict"}
+        if not self.plan.streams:
+            return {}
+        lacking = "a target" if self.plan.inputs else "an input"
+        why = f"no stream is {lacking}, so that nothing can be predicted from anything"
+        return dict.fromkeys(("masks", "packing", "the model"), why)
+
     @cached_property
     def allocation(self) -> Allocation:
         return allocate(self.plan)
@@ -147,6 +168,10 @@ class MaskedPlan:
 
 def can_be_masked(subject: MaskedPlan) -> bool:
     return subject.can_be_masked
+
+
+def can_be_asked(subject: MaskedPlan) -> bool:
+    return subject.can_be_asked
 
 
 def has_sequences(subject: MaskedPlan) -> bool:

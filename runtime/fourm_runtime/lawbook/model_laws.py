@@ -8,24 +8,26 @@ from torch import Tensor
 
 from fourm_runtime import oracle
 from fourm_runtime.batch import DenseSequences, Float32, Masked, Selection
-from fourm_runtime.lawbook.masked_plan import TINY, MaskedPlan, can_be_masked
+from fourm_runtime.lawbook.masked_plan import TINY, MaskedPlan, can_be_asked
 from fourm_runtime.packing import pack
-from fourm_schema.lawbook.article import Article, Draw, article, require
+from fourm_schema.lawbook.article import Article, Draw, article, only_where, require
 
 TOLERANCE = 1e-9
 """Of float64, relative to the largest number: sums are added up in another order."""
 
+NOTHING_ASKED = "nothing is left to predict under any mask that was drawn"
+
 Logits = dict[str, Tensor]
 
 
-@article(can_be_masked)
+@article(can_be_asked)
 def packed_is_padded(subject: MaskedPlan, draw: Draw) -> None:
     """The logits of packed samples are those of samples that are padded and masked, with the same weights."""
     masked = _asked(subject, draw)
     _require_near(_logits(subject, masked), _padded(subject, masked), "packed", "padded")
 
 
-@article(can_be_masked)
+@article(can_be_asked)
 def gradients_are_those_of_padded_samples(subject: MaskedPlan, draw: Draw) -> None:
     """The gradients of packed samples are those of samples that are padded and masked."""
     masked = _asked(subject, draw)
@@ -45,7 +47,7 @@ def gradients_are_those_of_padded_samples(subject: MaskedPlan, draw: Draw) -> No
             )
 
 
-@article(can_be_masked)
+@article(can_be_asked)
 def micro_batches_are_one_batch(subject: MaskedPlan, draw: Draw) -> None:
     """Samples split over micro-batches of a fixed size have the logits they have in one."""
     masked = _asked(subject, draw)
@@ -55,7 +57,7 @@ def micro_batches_are_one_batch(subject: MaskedPlan, draw: Draw) -> None:
     _require_near(split, _logits(subject, masked), "split", "together")
 
 
-@article(can_be_masked)
+@article(can_be_asked)
 def samples_do_not_see_each_other(subject: MaskedPlan, draw: Draw) -> None:
     """A sample's logits are the same alone as packed beside others."""
     masked = _asked(subject, draw)
@@ -73,7 +75,7 @@ def samples_do_not_see_each_other(subject: MaskedPlan, draw: Draw) -> None:
     _require_near(_logits(subject, alone), kept, "alone", "beside others")
 
 
-@article(can_be_masked)
+@article(can_be_asked)
 def logits_are_as_wide_as_the_vocabulary(subject: MaskedPlan, draw: Draw) -> None:
     """Each predicted token has one finite logit per id of its stream."""
     masked = _asked(subject, draw)
@@ -95,7 +97,7 @@ MODEL_LAWS: tuple[Article[MaskedPlan], ...] = (
 def _asked(subject: MaskedPlan, draw: Draw) -> Masked:
     """Drawn masks that ask for something."""
     masked = subject.masked(draw)
-    assume(any(selection.size for selection in masked.targets.values()))
+    only_where(any(selection.size for selection in masked.targets.values()), NOTHING_ASKED)
     return masked
 
 

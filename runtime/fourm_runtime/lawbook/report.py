@@ -10,6 +10,7 @@ from fourm_schema.lawbook.search import Outcome
 
 BROKEN = "BROKEN"
 NO_SUCH = "."
+SKIPPED = "skipped"
 WIDE = 150
 """Columns of a table that is printed to no terminal."""
 
@@ -72,12 +73,14 @@ def _table(cells: dict[tuple[str, str], Outcome], block: Sequence[str], first: i
 
 
 def _column(subject: str) -> int:
-    return max(len(subject), len(BROKEN)) + 2
+    return max(len(subject), len(BROKEN), len(SKIPPED)) + 2
 
 
 def _cell(outcome: Outcome | None) -> str:
     if outcome is None:
         return NO_SUCH
+    if outcome.not_tested:
+        return SKIPPED
     return BROKEN if outcome.fault else str(outcome.examples)
 
 
