@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fourm_codecs import perceptual
-from fourm_codecs.check import violations
+from fourm_codecs.lawbook.given_values import violations
 from fourm_codecs.fit import FitRecipe, fit
 from fourm_codecs.fit_report import round_trip
 from fourm_codecs.image_tokenizer import ImageTokenizer
