@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fourm_codecs.base import TokenBatch
-from fourm_runtime.data import store
+from fourm_runtime.data import staged_files, store
 from fourm_runtime.data.dataset import Dataset
 from fourm_schema.errors import DataError
 from fourm_schema.load import parse_schema
@@ -425,12 +425,12 @@ def test_ids_for_a_fragment_that_is_gone_are_refused(tmp_path: Path) -> None:
     values = dataset.arrow.to_table(columns=["digit__tokens"]).slice(0, 100).combine_chunks().to_batches()[0]
     dataset.arrow.optimize.compact_files()
 
-    staged = store.stage_column(dataset.path, 0, values)
+    staged = staged_files.stage_column(dataset.path, 0, values)
 
     with pytest.raises(DataError, match=r"digit__tokens: was rewritten meanwhile, by a compaction; run it"):
-        store.commit_column(dataset.path, "digit__tokens", leaf, staged)
+        staged_files.commit_column(dataset.path, "digit__tokens", leaf, staged)
     with pytest.raises(DataError, match=r"digit__tokens: was begun anew meanwhile, by another program"):
-        store.commit_column(dataset.path, "digit__tokens", leaf + 100, staged)
+        staged_files.commit_column(dataset.path, "digit__tokens", leaf + 100, staged)
     assert not (dataset.path / "data" / staged.file).exists()
 
 

@@ -15,7 +15,7 @@ import pytest
 from lance.file import LanceFileWriter
 
 from fourm_codecs.build import build_codec
-from fourm_runtime.data import store
+from fourm_runtime.data import staged_files, store
 from fourm_runtime.data.dataset import Dataset
 from fourm_runtime.data.location import Location, read_options
 from fourm_runtime.data.storage_faults import StorageError
@@ -168,7 +168,7 @@ def test_a_write_that_fails_in_the_middle_of_a_column_leaves_no_file(
             if len(written) == 2:
                 raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store, "LanceFileWriter", Full)
+    monkeypatch.setattr(staged_files, "LanceFileWriter", Full)
     with pytest.raises(StorageError, match=r"column digit__tokens: cannot be written.*make room on the disk"):
         dataset.encode(codecs)
     latest = Dataset.open(dataset.path)

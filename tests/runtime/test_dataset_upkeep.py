@@ -8,7 +8,7 @@ import pytest
 from lance.optimize import Compaction
 
 from fourm_codecs.build import build_codec
-from fourm_runtime.data import store
+from fourm_runtime.data import staged_files, store
 from fourm_runtime.data.dataset import Dataset
 from fourm_runtime.data.staging import next_sample
 from fourm_schema.errors import DataError
@@ -73,7 +73,7 @@ def test_rows_that_were_announced_and_never_came_are_appended(
     """Killed between the announcement and the rows; what others appended since must not pass for them."""
     dataset = Dataset.create(tmp_path / "a.lance", SCHEMA, samples(5))
     with monkeypatch.context() as patch:
-        patch.setattr(store, "commit_rows", _die)
+        patch.setattr(staged_files, "commit_rows", _die)
         for name in ("b", "c"):
             with pytest.raises(KeyboardInterrupt):
                 dataset.append(samples(3), once=name)
@@ -223,7 +223,7 @@ def test_cleaning_up_keeps_pins_the_latest_and_what_a_writer_has_staged(tmp_path
     fragment = dataset.arrow.get_fragments()[0].fragment_id
     leaf = store.leaf_field(dataset.arrow, "height")
     values = dataset.arrow.to_table(columns=["height"]).combine_chunks().to_batches()[0]
-    staged = store.stage_column(dataset.path, fragment, values)
+    staged = staged_files.stage_column(dataset.path, fragment, values)
     done = dataset.clean_up(NO_TIME)
 
     assert done.versions >= 2
@@ -231,7 +231,7 @@ def test_cleaning_up_keeps_pins_the_latest_and_what_a_writer_has_staged(tmp_path
     assert versions == [1, dataset.version]
     table = Dataset.open(dataset.path, "run").arrow.to_table()
     assert {name: table[name].to_pylist() for name in table.column_names} == pinned
-    assert store.commit_column(dataset.path, "height", leaf, staged)
+    assert staged_files.commit_column(dataset.path, "height", leaf, staged)
     assert Dataset.open(dataset.path).unfilled == ()
     assert dataset.clean_up().versions == 0
 

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from fourm_runtime.data import importing, store
+from fourm_runtime.data import importing, staged_files, store
 from fourm_runtime.data.dataset import Dataset
 from fourm_runtime.data.import_order import POOL_ROWS, ImportOrder
 from fourm_runtime.data.importing import ImportReport, ImportSettings, import_source
@@ -266,7 +266,7 @@ def test_two_imports_at_once_do_not_replace_each_other(
 
 
 def test_a_full_disk_leaves_an_import_that_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stage, calls = store.stage, iter(range(9))
+    stage, calls = staged_files.stage, iter(range(9))
 
     def full(*arguments: object) -> object:
         if next(calls) == 2:
@@ -274,7 +274,7 @@ def test_a_full_disk_leaves_an_import_that_goes_on(tmp_path: Path, monkeypatch: 
         return stage(*arguments)  # type: ignore[arg-type]  # passed on as they came
 
     with monkeypatch.context() as patched:
-        patched.setattr(store, "stage", full)
+        patched.setattr(staged_files, "stage", full)
         with pytest.raises(
             DataError, match=r"cannot be written; the dataset is as it was; got .*No space left"
         ):

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
-from fourm_runtime.data import store
+from fourm_runtime.data import staged_files, store
 from fourm_runtime.data.layout import read_schema, table_schema
 from fourm_runtime.data.location import Location
 from fourm_runtime.data.rows import Row
@@ -35,14 +35,18 @@ def create_dataset(
             raise DataError(
                 str(place), "is a dataset already", mend="append to it, or overwrite it (overwrite=True)"
             )
-        if not taken and place.folder is not None and not store.remove_unfinished(place.folder):
+        if not taken and place.folder is not None and not staged_files.remove_unfinished(place.folder):
             raise DataError(
                 str(place), "is taken by something that is no dataset", mend="name another folder"
             )
         try:
             return write_rows(place, schema, rows, rows_per_fragment, None)
         except BaseException:
-            if place.folder is not None and place.folder.is_dir() and store.remove_unfinished(place.folder):
+            if (
+                place.folder is not None
+                and place.folder.is_dir()
+                and staged_files.remove_unfinished(place.folder)
+            ):
                 place.folder.rmdir()
             raise
 

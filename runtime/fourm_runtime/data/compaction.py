@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 from lance.optimize import Compaction, CompactionOptions, CompactionTask, RewriteResult
 
-from fourm_runtime.data import store
+from fourm_runtime.data import staged_files, store
 from fourm_runtime.data.layout import read_schema
 from fourm_runtime.data.location import Location
 from fourm_runtime.data.staging import fragment_rows
@@ -113,7 +113,7 @@ def _merge(place: Location, group: Sequence[store.LanceFragment], size: int) -> 
         try:
             Compaction.commit(dataset, [_without(made, lacking.pop())])
         except BaseException:
-            store.remove_unless_used(place, store.files_of(made.new_fragments))
+            staged_files.remove_unless_used(place, staged_files.files_of(made.new_fragments))
             raise
 
     store.commit(place, where, change)
@@ -125,7 +125,7 @@ def _rewrite(
     """Write the rows of some fragments into one that no version refers to yet."""
     options: CompactionOptions = {
         "target_rows_per_fragment": size,
-        "data_storage_version": store.STORAGE_VERSION,
+        "data_storage_version": staged_files.STORAGE_VERSION,
     }
     task: dict[str, Any] = {
         "task": {"fragments": [fragment.metadata.to_json() for fragment in fragments]},

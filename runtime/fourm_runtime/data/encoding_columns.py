@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from fourm_codecs.base import StoredCodec
 from fourm_codecs.store import codec_hash
-from fourm_runtime.data import store
+from fourm_runtime.data import staged_files, store
 from fourm_runtime.data.encoding import Progress, encode_batch, stale_error, status_of, unencoded
 from fourm_runtime.data.engines import Engine, LocalEngine, Moved
 from fourm_runtime.data.layout import ID, Stamp, hash_of, raw_bytes, read_schema, stamp_of, token_field
@@ -43,7 +43,7 @@ class FragmentWork:
     codec: StoredCodec
     field: pa.Field
 
-    def __call__(self, fragment: int, moved: Moved) -> store.StagedColumn:
+    def __call__(self, fragment: int, moved: Moved) -> staged_files.StagedColumn:
         where = f"{self.location} column {self.field.name}"
         # The latest version, not the one of the plan: that may have been cleaned up hours later.
         found = store.open_version(self.location).get_fragment(fragment)
@@ -57,7 +57,7 @@ class FragmentWork:
             parts.append(encode_batch(self.modality, self.stream, self.codec, values, ids))
             moved(len(batch))
         whole = pa.concat_arrays(parts) if parts else pa.array([], self.field.type)
-        return store.stage_column(
+        return staged_files.stage_column(
             self.location, fragment, pa.record_batch([whole], schema=pa.schema([self.field]))
         )
 
@@ -134,9 +134,9 @@ def encode_stream(
                         _begin(location, schema, stream, codec, work.field, replace) if leaf is None else leaf
                     )
                 except BaseException:
-                    store.remove_unless_used(location, [staged.file])
+                    staged_files.remove_unless_used(location, [staged.file])
                     raise
-                store.commit_column(location, stream.column, leaf, staged)
+                staged_files.commit_column(location, stream.column, leaf, staged)
         except RewrittenError:
             if last:
                 raise

@@ -7,7 +7,7 @@ work may be done twice: only what is committed counts.
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from fourm_runtime.data.store import StagedColumn
+from fourm_runtime.data.staged_files import StagedColumn
 
 Moved = Callable[[int], None]
 """Called with the number of rows that were dealt with since the last call."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 import attrs
 import pyarrow as pa
 
-from fourm_runtime.data import store
+from fourm_runtime.data import staged_files, store
 from fourm_runtime.data.encoding import Progress
 from fourm_runtime.data.laid_aside import LaidAside
 from fourm_runtime.data.layout import ID, raw_type, read_schema
@@ -168,8 +168,8 @@ def fill_fragments(
             if progress is not None:
                 progress(modality, done, total)
         whole = pa.record_batch([pa.concat_arrays(parts)], schema=pa.schema([field]))
-        staged = store.stage_column(path, fragment.fragment_id, whole)
-        if not store.commit_column(path, modality, leaf, staged):
+        staged = staged_files.stage_column(path, fragment.fragment_id, whole)
+        if not staged_files.commit_column(path, modality, leaf, staged):
             raise _filled_before(path, (modality,))
     return sum(fragment.count_rows() for fragment in fragments) - total
 

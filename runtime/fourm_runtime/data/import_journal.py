@@ -16,7 +16,7 @@ from typing import IO
 
 import attrs
 
-from fourm_runtime.data import store
+from fourm_runtime.data import staged_files, store
 from fourm_schema.errors import DataError
 
 FOLDER = "import"
@@ -71,7 +71,7 @@ class Journal:
             for line in lines[1:]:
                 record = json.loads(line)
                 self.at = Progressed(**record["at"])
-                self.fragments += [store.fragment_of(item) for item in record["fragments"]]
+                self.fragments += [staged_files.fragment_of(item) for item in record["fragments"]]
             self.resumed = True
         self._folder.mkdir(parents=True, exist_ok=True)
         if not self.resumed:
@@ -91,7 +91,7 @@ class Journal:
 
     def add(self, at: Progressed, fragments: list[store.FragmentMetadata]) -> None:
         """Write down that files are complete."""
-        record = {"at": attrs.asdict(at), "fragments": [store.fragment_text(f) for f in fragments]}
+        record = {"at": attrs.asdict(at), "fragments": [staged_files.fragment_text(f) for f in fragments]}
         with (self._folder / _JOURNAL).open("ab") as file:
             file.write(json.dumps(record).encode() + b"\n")
             file.flush()
@@ -117,7 +117,7 @@ class Journal:
     def abandon(self) -> None:
         """Take back all that was written."""
         shutil.rmtree(self._folder)
-        store.remove_unless_used(self._path, store.files_of(self.fragments))
+        staged_files.remove_unless_used(self._path, staged_files.files_of(self.fragments))
         if not store.exists(self._path):
             shutil.rmtree(self._path, ignore_errors=True)
 

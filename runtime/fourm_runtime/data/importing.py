@@ -15,7 +15,7 @@ import attrs
 import numpy as np
 import pyarrow as pa
 
-from fourm_runtime.data import store
+from fourm_runtime.data import staged_files, store
 from fourm_runtime.data.import_journal import FOLDER, QUARANTINE, Journal, Progressed, is_unfinished
 from fourm_runtime.data.import_order import ImportOrder
 from fourm_runtime.data.layout import ID, table_schema
@@ -150,7 +150,7 @@ def _import(
             raise
     record = {"path": source.place, "format": source.kind, "seed": how.seed, "samples": len(source)}
     kept = columns.with_metadata({**columns.metadata, _RECORD: json.dumps(record)})
-    version = store.commit_rows(path, journal.fragments, kept, appends=False).version
+    version = staged_files.commit_rows(path, journal.fragments, kept, appends=False).version
     return _finish(path, journal, source, how, int(version))
 
 
@@ -254,13 +254,13 @@ def _write(path: Path, columns: pa.Schema, journal: Journal, work: _Importer, ho
         first = next(batches, None)
         fragments = []
         if first is not None:
-            fragments = store.stage(path, itertools.chain([first], batches), columns, 2**40, False)
+            fragments = staged_files.stage(path, itertools.chain([first], batches), columns, 2**40, False)
         try:
             if work.error is not None:
                 raise work.error
             journal.add(work.at, fragments)
         except BaseException:
-            store.remove_unless_used(path, store.files_of(fragments))
+            staged_files.remove_unless_used(path, staged_files.files_of(fragments))
             raise
 
 

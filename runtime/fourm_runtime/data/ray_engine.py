@@ -11,8 +11,8 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from fourm_runtime.data.engines import Moved, Work
+from fourm_runtime.data.staged_files import StagedColumn
 from fourm_runtime.data.storage_faults import StorageError, first_line
-from fourm_runtime.data.store import StagedColumn
 from fourm_schema.errors import FourmError, MissingExtraError
 
 RETRIES: Final = 3

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from fourm_runtime.data import store
+from fourm_runtime.data import staged_files, store
 from fourm_runtime.data.layout import SAMPLE, raw_bytes, table_schema
 from fourm_runtime.data.rows import Checker, Row
 from fourm_runtime.data.storage_faults import unwritable
@@ -40,23 +40,23 @@ def write_rows(
     checker = Checker(schema, first)
     table = table_schema(schema)
     try:
-        fragments = store.stage(path, checker.batches(rows), table, size, append_to is not None)
+        fragments = staged_files.stage(path, checker.batches(rows), table, size, append_to is not None)
     except (OSError, ValueError) as error:
         checker.raise_faults(str(path))
         raise unwritable(str(path), error) from error
     try:
         checker.raise_faults(str(path))
     except BaseException:
-        store.remove_unless_used(path, store.files_of(fragments))
+        staged_files.remove_unless_used(path, staged_files.files_of(fragments))
         raise
     if append_to is not None and not checker.rows:
         return append_to
     try:
         if before_commit is not None:
             before_commit()
-        return store.commit_rows(path, fragments, table, append_to is not None)
+        return staged_files.commit_rows(path, fragments, table, append_to is not None)
     except BaseException:
-        store.remove_unless_used(path, store.files_of(fragments))
+        staged_files.remove_unless_used(path, staged_files.files_of(fragments))
         raise
 
 
