@@ -11,7 +11,7 @@ Needs the extra `test`.
 Then, for the cost, as many sets of five declarations: boxes with labels, poses, short notes, a record of
 optional fields, and shapes whose masks and vectors are in learned codes, of random weights too. Half of them
 are drawn at temperature 1, half at 50, where any id that the grammar admits is likely. One thread, batches of
-50; the grammar's time is that of all masks and steps of the sequences drawn, walked again alone. Exit
+250; the grammar's time is that of all masks and steps of the sequences drawn, walked again alone. Exit
 status 1 if a set is not valid.
 """
 
@@ -66,7 +66,7 @@ modalities:
      fields: {box: {type: box, bins: 1000}, outline: {type: mask, size: 16, tokens: 4, vocab_size: 240},
               turn: {type: vector, dim: 69, range: [-1, 1], tokens: 4, vocab_size: 256}}}
 """
-BATCH = 50
+BATCH = 250
 
 
 @attrs.define

@@ -1,8 +1,8 @@
 """Text by a tokenizer that was made elsewhere: a Hugging Face `tokenizer.json`, such as 4M's.
 
-Unlike a vocabulary of ours, its special tokens are spelled: `v0=12` or a class name in a text are read as the
-one id they stand for. Those that stand for no content, which a text may spell too, are left out of its ids: in
-4M, a caption that says `[S_1]` has the id that opens a masked span, and one that says `[EOS]` an end.
+Unlike a vocabulary of ours, its special tokens are spelled: `v0=12` or a class name in a text is read as the
+one id it stands for. Those that stand for no content, which a text may spell too, are left out of its ids: in
+4M, a caption that says `[S_1]` has the id that opens a masked span, and one that says `[EOS]` ends there.
 """
 
 import re
