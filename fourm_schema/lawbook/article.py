@@ -5,7 +5,7 @@ what it needs, and raises `Broken` with a message for people.
 """
 
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, overload
 
 import attrs
 from hypothesis import strategies as st
@@ -58,6 +58,12 @@ class Article(Generic[SubjectT]):
     once: bool = False
 
 
+@overload
+def article(*, once: bool = False) -> Callable[[Check[SubjectT]], Article[SubjectT]]: ...
+@overload
+def article(
+    applies: Callable[[SubjectT], bool], *, once: bool = False
+) -> Callable[[Check[SubjectT]], Article[SubjectT]]: ...
 def article(
     applies: Callable[[SubjectT], bool] = lambda subject: True, *, once: bool = False
 ) -> Callable[[Check[SubjectT]], Article[SubjectT]]:
