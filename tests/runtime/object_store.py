@@ -1,13 +1,14 @@
-"""As much of S3 as Lance speaks, in memory: objects, ranges, listings, parts, conditional writes."""
+"""As much of S3 as Lance speaks, in memory: objects, ranges, lists, parts, deletions, conditional writes."""
 
 import hashlib
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape, unescape
 
 import attrs
 
@@ -103,9 +104,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         key, query = self._asked()
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        asked = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         with self._store.lock:
-            if "uploads" in query:
+            if "delete" in query:
+                names = [unescape(name) for name in re.findall("<Key>(.*?)</Key>", asked.decode())]
+                for name in names:
+                    self._store.objects.pop(name, None)
+                gone = "".join(f"<Deleted><Key>{escape(name)}</Key></Deleted>" for name in names)
+                body = f"<DeleteResult {NAMESPACE}>{gone}</DeleteResult>"
+            elif "uploads" in query:
                 number = f"upload-{len(self._store.parts)}"
                 self._store.parts[number] = {}
                 body = f"<InitiateMultipartUploadResult {NAMESPACE}><UploadId>{number}</UploadId>"

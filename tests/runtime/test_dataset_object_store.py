@@ -4,10 +4,17 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import attrs
 import pytest
 
 from fourm_runtime.data.dataset import Dataset
+from fourm_runtime.data.importing import ImportReport, ImportSettings, import_source
+from fourm_runtime.data.location import Location
+from fourm_runtime.data.quarantine import TooManyFaultsError
+from fourm_runtime.data.rows import LocatedRow
+from fourm_runtime.data.sources.source import Source
 from fourm_runtime.data.storage_faults import StorageError
+from fourm_runtime.data.store import exists
 from fourm_schema.errors import DataError
 from fourm_schema.load import parse_schema
 from tests.runtime.command_line import fourm
@@ -72,4 +79,59 @@ def test_verbs_take_storage_options(
 
     assert (found["rows"], found["fragments"], found["streams"][0]["state"]) == (18, 1, "encoded")
     assert found["path"] == URI
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["modalities.yaml", "samples.jsonl"]
+    names = ["a.lance.import", "modalities.yaml", "samples.jsonl"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == names
+    assert [file.name for file in (tmp_path / "a.lance.import").iterdir()] == ["report.json"]
+
+
+class Lines(Source):
+    """Numbers, of which reading one may end the process' patience; one in `bad` is damaged."""
+
+    def __init__(self, stop_at: int = -1, bad: int = 1000) -> None:
+        super().__init__("numbers", [])
+        self.stop_at, self.bad, self.reads = stop_at, bad, 0
+
+    def __len__(self) -> int:
+        return 90
+
+    def row(self, index: int) -> LocatedRow:
+        if self.reads == self.stop_at:
+            raise KeyboardInterrupt
+        self.reads += 1
+        return LocatedRow(
+            {"shape": [5.0 if (index + 1) % self.bad == 0 else index / 90]}, place=f"row {index}"
+        )
+
+
+def test_an_import_into_a_bucket_that_was_cut_off_goes_on(bucket: ObjectStore, tmp_path: Path) -> None:
+    """The journal lies on this machine; a staged object that is gone meanwhile is written again."""
+    schema = parse_schema(
+        "version: 1\nmodalities:\n  shape: {kind: vector, dim: 1, ranges: [0, 1], bins: 4}\n"
+    )
+    place = Location.of(URI, bucket.options)
+    how = ImportSettings(rows_per_fragment=20, state=tmp_path / "state")
+
+    def run(source: Source, to: Location = place, how: ImportSettings = how) -> ImportReport:
+        return import_source(to, schema, source, how)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(Lines(stop_at=70))
+    assert len(bucket.objects) == 3 and not exists(place)
+    with pytest.raises(DataError, match=r"an import of something else was cut off here; got another to;"):
+        run(Lines(), Location.of("s3://bucket/b.lance", bucket.options))
+    bucket.objects.pop(list(bucket.objects)[1])
+    source = Lines()
+    report = run(source)
+    assert (report.path, report.samples, report.resumed, source.reads) == (URI, 90, True, 70)
+    found = Dataset.open(URI, storage_options=bucket.options).arrow.to_table(columns=["id"])
+    assert sorted(map(int, found["id"].to_pylist())) == list(range(90))
+    assert sum(key.endswith(".lance") for key in bucket.objects) == 5
+    with pytest.raises(DataError, match=r"s3://bucket/.*a\.lance: is a dataset already"):
+        run(Lines())
+
+    kept = dict(bucket.objects)
+    with pytest.raises(TooManyFaultsError):
+        run(Lines(bad=2), how=attrs.evolve(how, overwrite=True))
+    assert bucket.objects == kept and not (tmp_path / "state").exists()
+    with pytest.raises(DataError, match=r"is not in an object store; leave --state out"):
+        run(Lines(), Location.of(tmp_path / "a.lance"))

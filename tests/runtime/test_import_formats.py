@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -242,3 +243,18 @@ def test_the_verb_appends_and_fills_from_any_format_too(tmp_path: Path) -> None:
     )
 
     assert "6 samples added, 10 in all" in said
+
+
+def test_what_was_appended_is_known_again_by_its_content(tmp_path: Path) -> None:
+    """Copied elsewhere, a folder is the same samples; with one file changed, it is others."""
+    (tmp_path / "m.yaml").write_text(YAML)
+    into = tmp_path / "a.lance"
+    write_folders(tmp_path / "in", samples(4))
+    fourm("data", "import", tmp_path / "in", "--schema", tmp_path / "m.yaml", "--to", into)
+    assert "4 samples added" in fourm("data", "append", tmp_path / "in", "--to", into)
+    shutil.copytree(tmp_path / "in", tmp_path / "copy")
+    said = fourm("data", "append", tmp_path / "copy", "--to", into)
+    assert "was added before, and is left out now (--again adds it once more)" in said
+    assert "0 samples added, 8 in all" in said
+    (tmp_path / "copy" / "rgb" / "s001.png").write_bytes((tmp_path / "in" / "rgb" / "s002.png").read_bytes())
+    assert "4 samples added, 12 in all" in fourm("data", "append", tmp_path / "copy", "--to", into)

@@ -41,25 +41,24 @@ def append(
     file: SampleFile,
     to: Annotated[Path, typer.Option("--to", metavar="DATASET", help="Folder of the dataset.")],
     again: Annotated[
-        bool, typer.Option("--again", help="Add the samples of FILE even if that was done before.")
+        bool, typer.Option("--again", help="Add the samples of PATH even if that was done before.")
     ] = False,
     storage: StorageOption = None,
 ) -> None:
-    """Add a file of samples to a dataset; their tokens are empty until the next `fourm data encode`.
+    """Add samples of any format to a dataset; their tokens are empty until the next `fourm data encode`.
 
-    A file with the same content is added once, so that a run that was killed may simply be repeated.
+    Files with the same content are added once, so that a run that was killed may simply be repeated.
 
     Example:
         fourm data append more.jsonl --to digits.lance
     """
     from fourm_runtime.cli.progress import counted
-    from fourm_runtime.data.appending import file_digest
-    from fourm_runtime.data.ingest import read_rows
+    from fourm_runtime.data.ingest import open_rows
 
     dataset = open_dataset(to, storage)
-    rows = counted(read_rows(file, dataset.schema), "samples")
-    once = None if again else file_digest(file)
-    added = dataset.append(rows, once=once)
+    source = open_rows(file, dataset.schema)
+    once = None if again else source.content()
+    added = dataset.append(counted(source.rows(), "samples"), once=once)
     if not added and once is not None:
         print(f"{file}: was added before, and is left out now (--again adds it once more)")
     print(f"{to}: {added} samples added, {dataset.rows} in all, version {dataset.version}")

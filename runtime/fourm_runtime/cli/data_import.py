@@ -1,11 +1,13 @@
 """`fourm data import`: samples of any format into a new dataset."""
 
+import sys
 from enum import Enum, StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from fourm_runtime.cli.data_place import StorageOption
 from fourm_runtime.cli.show import show_json, show_table
 from fourm_schema.errors import RequestError
 
@@ -44,7 +46,9 @@ def import_samples(
     schema: Annotated[
         Path, typer.Option("--schema", metavar="FILE", help="The YAML file of the modalities.")
     ],
-    to: Annotated[Path, typer.Option("--to", metavar="DATASET", help="Folder of the dataset to write.")],
+    to: Annotated[
+        Path, typer.Option("--to", metavar="DATASET", help="Folder or URI of the dataset to write.")
+    ],
     overwrite: Annotated[
         bool,
         typer.Option("--overwrite", help="Replace the samples that are there; old versions stay readable."),
@@ -62,6 +66,16 @@ def import_samples(
         ),
     ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON on stdout.")] = False,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            "--state",
+            metavar="FOLDER",
+            help="Where the journal and the report of an import into an object store lie. "
+            "Default: NAME.lance.import in the current folder.",
+        ),
+    ] = None,
+    storage: StorageOption = None,
     format: Annotated[
         str | None,
         typer.Option(
@@ -171,15 +185,17 @@ def import_samples(
     """Write a new dataset from samples of any format.
 
     Every value is checked against the schema. What cannot be stored is left out and listed in
-    DATASET/import/quarantine.jsonl. An import that was killed goes on where it was when it is run again;
-    until it ends there is no new version of the dataset.
+    DATASET/import/quarantine.jsonl (of an object store: in --state). An import that was killed goes on
+    where it was when it is run again; until it ends there is no new version of the dataset.
 
     Example:
         fourm data import samples.jsonl --schema modalities.yaml --to digits.lance
         fourm data import 'cc12m/[rgb,depth]/shard-{0000..0009}.tar' --schema modalities.yaml --to cc12m.lance
     """
     from fourm_runtime.cli.progress import bars
+    from fourm_runtime.data.import_journal import folder_of
     from fourm_runtime.data.importing import ImportSettings, import_source
+    from fourm_runtime.data.location import Location, read_options
     from fourm_runtime.data.sources.opening import open_source
     from fourm_runtime.data.sources.source import Reading
     from fourm_runtime.data.views import Views
@@ -202,17 +218,22 @@ def import_samples(
         overwrite=overwrite,
         restart=restart,
         views=Views(fit.value, crops, crop_seed, crop_area, flip),
+        state=state,
     )
+    place = Location.of(to, read_options(storage or ()))
     source = open_source(path, reading, format)
+    if place.folder is None:
+        # Told before it begins: whoever is killed has to know it.
+        print(f"{place}: the journal of this import lies in {state or folder_of(place)}", file=sys.stderr)
     with bars() as move:
-        report = import_source(to, declared, source, settings, progress=move)
+        report = import_source(place, declared, source, settings, progress=move)
     if as_json:
         import attrs
 
         show_json(attrs.asdict(report))
         return
     resumed = ", the rest of an import that was cut off" if report.resumed else ""
-    print(f"{to}: {report.samples} samples, version {report.version}{resumed}")
+    print(f"{place}: {report.samples} samples, version {report.version}{resumed}")
     for note in report.notes:
         print(f"{path}: {note}")
     if report.quarantined:

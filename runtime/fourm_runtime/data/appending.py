@@ -1,9 +1,7 @@
 """Rows: a new dataset, or more rows of one; whole or not at all, and once, however often they are tried."""
 
-import hashlib
 from collections.abc import Iterable
 from functools import partial
-from pathlib import Path
 
 from fourm_runtime.data import staged_files, store
 from fourm_runtime.data.layout import read_schema, table_schema
@@ -14,12 +12,6 @@ from fourm_schema.errors import DataError
 from fourm_schema.schema import Schema
 
 _APPENDED = "fourm.appended."
-
-
-def file_digest(path: Path) -> str:
-    """Digest of a file's bytes: the name under which its rows are appended once."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def create_dataset(

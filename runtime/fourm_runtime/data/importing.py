@@ -16,9 +16,17 @@ import numpy as np
 import pyarrow as pa
 
 from fourm_runtime.data import staged_files, store
-from fourm_runtime.data.import_journal import FOLDER, QUARANTINE, Journal, Progressed, is_unfinished
+from fourm_runtime.data.import_journal import (
+    QUARANTINE,
+    RECORD,
+    Journal,
+    Progressed,
+    folder_of,
+    is_unfinished,
+)
 from fourm_runtime.data.import_order import ImportOrder
 from fourm_runtime.data.layout import ID, table_schema
+from fourm_runtime.data.location import Location
 from fourm_runtime.data.quarantine import Quarantine, Reason, TooManyFaultsError, summary
 from fourm_runtime.data.raw_values import Stored
 from fourm_runtime.data.rows import Checker, LocatedRow, rows_per_chunk
@@ -32,7 +40,6 @@ from fourm_schema.schema import Schema
 _ORDERED = 4096
 _TOLD = 32
 """Samples between two words of progress."""
-_RECORD = b"fourm.import"
 
 Progress = Callable[[str, int, int], None]
 
@@ -49,6 +56,9 @@ class ImportSettings:
         restart: forget an import that was cut off.
         rows_per_fragment: rows per file; None takes what `Dataset.create` does.
         views: how the samples are brought to the size of the schema.
+        state: folder for the journal, the list of what cannot be stored and the report of an import into an
+            object store; None takes `NAME.lance.import` in the current folder. That of a folder keeps them
+            in itself.
     """
 
     seed: int | None = 0
@@ -58,6 +68,7 @@ class ImportSettings:
     restart: bool = False
     rows_per_fragment: int | None = None
     views: Views = attrs.field(factory=Views)
+    state: Path | None = None
 
 
 @attrs.frozen
@@ -90,7 +101,7 @@ class ImportReport:
 
 
 def import_source(
-    path: Path,
+    path: Path | str | Location,
     schema: Schema,
     source: Source,
     settings: ImportSettings | None = None,
@@ -99,7 +110,7 @@ def import_source(
     """Write a new dataset, or a new version of one, from a source.
 
     Args:
-        path: the dataset's folder.
+        path: the dataset's folder; or a location in an object store.
         schema: what a sample may hold; it is frozen into the dataset.
         source: the samples.
         settings: how.
@@ -108,50 +119,65 @@ def import_source(
     Raises:
         DataError: if there is a dataset already, the source is empty, or another import was cut off here.
         TooManyFaultsError: if too many samples cannot be stored. Then nothing is stored; after any other
-        error
-            the same import goes on where it was, and until then the dataset is as it was.
+            error the same import goes on where it was, and until then the dataset is as it was.
     """
+    place = Location.of(path)
     how = settings or ImportSettings()
     if not len(source):
         raise DataError(source.place, "holds no sample")
     how.views.check(schema)
     columns = how.views.columns(table_schema(schema))
-    if how.restart and is_unfinished(path):
-        with store.sole_writer(path):
-            Journal(path, None).abandon()
-    _require_room(path, how.overwrite)
-    path.mkdir(parents=True, exist_ok=True)
-    with store.sole_writer(path):
-        # Another import may have ended while this one waited.
-        _require_room(path, how.overwrite)
-        try:
-            return _import(path, schema, source, columns, how, progress)
-        except OSError as error:
-            raise _cannot_write(path, error) from error
+    if place.folder is not None and how.state is not None:
+        mend = "leave --state out: a dataset in a folder keeps its journal in itself"
+        raise DataError(str(place), "is not in an object store", mend=mend)
+    folder = how.state or folder_of(place)
+    # Where there is no lock on the dataset, that on the journal keeps imports of this machine apart.
+    locked = place.folder or folder
+    if how.restart and is_unfinished(folder):
+        with store.sole_writer(locked):
+            Journal(place, folder, None).abandon()
+    _require_room(place, folder, how.overwrite)
+    try:
+        locked.mkdir(parents=True, exist_ok=True)
+        with store.sole_writer(locked):
+            # Another import may have ended while this one waited.
+            _require_room(place, folder, how.overwrite)
+            return _import(place, folder, schema, source, columns, how, progress)
+    except OSError as error:
+        raise _cannot_write(place, error) from error
 
 
 def _import(
-    path: Path,
+    place: Location,
+    folder: Path,
     schema: Schema,
     source: Source,
     columns: pa.Schema,
     how: ImportSettings,
     progress: Progress | None,
 ) -> ImportReport:
-    journal = Journal(path, _about(schema, source, how))
+    journal = Journal(place, folder, _about(place, schema, source, how))
     if journal.is_committed():
-        return _finish(path, journal, source, how, int(store.open_version(path).version))
+        return _finish(place, folder, journal, source, how, int(store.open_version(place).version))
     with journal.quarantine() as file:
-        quarantine = Quarantine(str(path), file, journal.at.quarantined, len(source), how.max_bad, how.strict)
+        quarantine = Quarantine(
+            str(place), file, journal.at.quarantined, len(source), how.max_bad, how.strict
+        )
         try:
-            _write(path, columns, journal, _Importer(schema, source, how, quarantine, progress), how)
+            _write(place, columns, journal, _Importer(schema, source, how, quarantine, progress), how)
         except TooManyFaultsError:
             journal.abandon()
             raise
-    record = {"path": source.place, "format": source.kind, "seed": how.seed, "samples": len(source)}
-    kept = columns.with_metadata({**columns.metadata, _RECORD: json.dumps(record)})
-    version = staged_files.commit_rows(path, journal.fragments, kept, appends=False).version
-    return _finish(path, journal, source, how, int(version))
+    record = {
+        "path": source.place,
+        "format": source.kind,
+        "seed": how.seed,
+        "samples": len(source),
+        "run": journal.run,
+    }
+    kept = columns.with_metadata({**columns.metadata, RECORD: json.dumps(record)})
+    version = staged_files.commit_rows(place, journal.fragments, kept, appends=False).version
+    return _finish(place, folder, journal, source, how, int(version))
 
 
 class _Importer:
@@ -246,7 +272,9 @@ class _Importer:
         return found
 
 
-def _write(path: Path, columns: pa.Schema, journal: Journal, work: _Importer, how: ImportSettings) -> None:
+def _write(
+    place: Location, columns: pa.Schema, journal: Journal, work: _Importer, how: ImportSettings
+) -> None:
     """Write file after file until the source ends."""
     size = how.rows_per_fragment or fragment_rows(work.schema)
     while journal.at.position < work.rows:
@@ -254,21 +282,23 @@ def _write(path: Path, columns: pa.Schema, journal: Journal, work: _Importer, ho
         first = next(batches, None)
         fragments = []
         if first is not None:
-            fragments = staged_files.stage(path, itertools.chain([first], batches), columns, 2**40, False)
+            fragments = staged_files.stage(place, itertools.chain([first], batches), columns, 2**40, False)
         try:
             if work.error is not None:
                 raise work.error
             journal.add(work.at, fragments)
         except BaseException:
-            staged_files.remove_unless_used(path, staged_files.files_of(fragments))
+            staged_files.remove_unless_used(place, staged_files.files_of(fragments))
             raise
 
 
-def _finish(path: Path, journal: Journal, source: Source, how: ImportSettings, version: int) -> ImportReport:
-    file = path / FOLDER / QUARANTINE
+def _finish(
+    place: Location, folder: Path, journal: Journal, source: Source, how: ImportSettings, version: int
+) -> ImportReport:
+    file = folder / QUARANTINE
     at = journal.at
     report = ImportReport(
-        path=str(path),
+        path=str(place),
         format=source.kind,
         version=version,
         samples=at.stored,
@@ -283,9 +313,12 @@ def _finish(path: Path, journal: Journal, source: Source, how: ImportSettings, v
     return report
 
 
-def _about(schema: Schema, source: Source, how: ImportSettings) -> dict[str, object]:
+def _about(place: Location, schema: Schema, source: Source, how: ImportSettings) -> dict[str, object]:
     """What must be the same for an import to go on."""
+    # Journals of several stores' datasets may be told to lie in one folder; a folder may be moved.
+    where = {"to": place.uri} if place.folder is None else {}
     return {
+        **where,
         "path": source.place,
         "files": source.digest(),
         "samples": len(source),
@@ -297,21 +330,22 @@ def _about(schema: Schema, source: Source, how: ImportSettings) -> dict[str, obj
     }
 
 
-def _require_room(path: Path, overwrite: bool) -> None:
-    """Refuse a folder in which something else is."""
-    if is_unfinished(path):
+def _require_room(place: Location, folder: Path, overwrite: bool) -> None:
+    """Refuse a place in which something else is."""
+    if is_unfinished(folder):
         return
-    if store.exists(path):
+    path = place.folder
+    if store.exists(place):
         if not overwrite:
             mend = "append to it (fourm data append), or replace what it holds with --overwrite"
-            raise DataError(str(path), "is a dataset already", mend=mend)
-    elif path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise DataError(str(place), "is a dataset already", mend=mend)
+    elif path is not None and path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise DataError(str(path), "is taken by something that is no dataset", mend="name another folder")
 
 
-def _cannot_write(path: Path, error: OSError) -> DataError:
+def _cannot_write(place: Location, error: OSError) -> DataError:
     return DataError(
-        str(path),
+        str(place),
         "cannot be written; the dataset is as it was",
         got=str(error).splitlines()[0],
         mend="make room and run the same import again: it goes on where it was",

@@ -7,6 +7,7 @@ that commits them.
 import json
 import uuid
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,7 @@ from fourm_runtime.data.storage_faults import (
     RewrittenError,
     StorageError,
     committing,
+    reading,
     unwritable,
 )
 
@@ -27,6 +29,7 @@ from fourm_runtime.data.store import (
     DataFile,
     FragmentMetadata,
     LanceDataset,
+    LanceFileSession,
     LanceFileWriter,
     LanceOperation,
     Place,
@@ -217,12 +220,41 @@ def commit_column(place: Place, column: str, field: int, staged: StagedColumn) -
 def remove_unless_used(place: Place, files: Iterable[str]) -> None:
     """Remove staged files from the `data` folder, if it is sure that the latest version does without them."""
     where, names = Location.of(place), set(files)
-    if where.folder is None:
-        return
     try:
         fragments = open_version(where).get_fragments() if exists(where) else []
     except (StorageError, *LANCE_FAULTS):
         return
     if not any(file.path in names for fragment in fragments for file in fragment.data_files()):
         for name in names:
-            (where.folder / "data" / name).unlink(missing_ok=True)
+            _remove(where, f"data/{name}")
+
+
+def are_whole(place: Place, fragments: Iterable[FragmentMetadata]) -> bool:
+    """Whether the files of staged fragments are still there, on this machine with all their bytes.
+
+    Raises:
+        StorageError: if an object store cannot be reached.
+    """
+    where = Location.of(place)
+    files = [file for fragment in fragments for file in fragment.files]
+    if where.folder is None:
+        with reading(where):
+            session = LanceFileSession(where.uri, storage_options=dict(where.options))
+            return all(session.contains(f"data/{file.path}") for file in files)
+    sizes = [_size(where.folder / "data" / file.path) for file in files]
+    return all(
+        size >= 0 and (file.file_size_bytes or size) == size for size, file in zip(sizes, files, strict=True)
+    )
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.is_file() else -1
+
+
+def _remove(where: Location, name: str) -> None:
+    if where.folder is not None:
+        (where.folder / name).unlink(missing_ok=True)
+        return
+    # A file that an object store keeps is no harm: cleaning up removes it later.
+    with suppress(*LANCE_FAULTS):
+        LanceFileSession(where.uri, storage_options=dict(where.options)).delete_file(name)

@@ -21,6 +21,7 @@ import lance
 import pyarrow as pa
 from lance import LanceDataset as LanceDataset
 from lance import LanceOperation as LanceOperation
+from lance.file import LanceFileSession as LanceFileSession
 from lance.file import LanceFileWriter as LanceFileWriter
 from lance.fragment import DataFile as DataFile
 from lance.fragment import FragmentMetadata as FragmentMetadata

@@ -102,6 +102,22 @@ class Source(ABC):
             seen.update(json.dumps([str(file), about.st_size, about.st_mtime_ns]).encode())
         return seen.hexdigest()
 
+    def content(self) -> str:
+        """Digest of the bytes of the files: the same after they were moved, copied or written anew.
+
+        The names of several files count, the name of one alone does not. What the files themselves name,
+        pictures for example, does not count.
+        """
+        of_each = [(file.name, _bytes_digest(file)) for file in self._files]
+        if len(of_each) == 1:
+            return of_each[0][1]
+        return hashlib.sha256(json.dumps([self.kind, *of_each]).encode()).hexdigest()
+
+
+def _bytes_digest(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
 
 def names_outside(schema: Schema, modality: str) -> tuple[str, ...]:
     """Names under which files may hold a modality, the most telling first."""

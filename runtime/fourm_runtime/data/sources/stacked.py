@@ -36,6 +36,9 @@ class Stacked(Source):
     def digest(self) -> str:
         return f"{self._source.digest()} {self._views}"
 
+    def content(self) -> str:
+        return f"{self._source.content()} {self._views}"
+
     def row(self, index: int) -> LocatedRow:
         sample, view = divmod(index, self._views)
         row = self._source.row(sample)
