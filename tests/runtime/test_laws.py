@@ -111,6 +111,7 @@ def test_the_shipped_schema_keeps_every_law(root: Path) -> None:
 
     assert [(each.subject, each.law, each.fault) for each in outcomes if each.fault] == []
     assert {each.subject for each in outcomes} == {SCHEMA, *schema.modalities}
+    assert [(each.subject, each.law) for each in outcomes if each.not_tested] == [("caption_t5", "masks")]
     assert all(each.examples for each in outcomes if not each.not_tested)
 
 
@@ -120,6 +121,24 @@ def test_every_kind_of_entry_keeps_every_law() -> None:
 
     assert [(each.subject, each.law, each.fault) for each in outcomes if each.fault] == []
     assert {each.subject for each in outcomes if each.not_tested} == {"sequence"}
+
+
+@pytest.mark.parametrize("name", ["audio", "earth", "robot"])
+def test_an_example_keeps_every_law_its_learned_codecs_untrained_and_fitted(root: Path, name: str) -> None:
+    """Once each: the laws of fitted weights are those that a user runs before a long training."""
+    found = cases(load_schema(root / "examples" / f"{name}.yaml"), fit=True)
+    outcomes = hold(found, Profile.of(examples=1))
+
+    assert [(each.subject, each.law, each.fault) for each in outcomes if each.fault] == []
+    assert [each for each in outcomes if each.not_tested] == []
+    assert any(each.subject.endswith(" (fitted)") for each in outcomes)
+
+
+def test_several_processes_find_what_one_finds(small: Path) -> None:
+    """The laws are shared out, not the examples: which process tries one changes nothing."""
+    asked = (small, "--modality", "wind", "--modality", "crowd", "--examples", 2, "--json")
+
+    assert run(*asked, "--workers", 2) == run(*asked)
 
 
 def test_there_are_many_laws_and_each_has_a_name_of_its_own() -> None:

@@ -14,7 +14,7 @@ vocabularies:
   words: {kind: wordpiece, size: 120}
 modalities:
   heat: {kind: image, size: 8, patch: 4, cell: {type: continuous, range: [-20, 60]}, vocab_size: 64}
-  land: {kind: image, size: 8, patch: 4, cell: {type: categorical, classes: [sea, wood, town]}, vocab_size: 64}
+  land: {kind: image, size: 8, patch: 4, cell: {type: categorical, classes: [sea, wood]}, vocab_size: 64}
   mood: {kind: vector, dim: 40, tokens: 2, vocab_size: 64}
   wind: {kind: vector, dim: 2, ranges: [-40, 40], units: [m/s, m/s]}
   ships:
@@ -34,7 +34,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [
         {
             "heat": rng.uniform(-20, 60, (8, 8)).tolist(),
-            "land": rng.integers(0, 3, (8, 8)).tolist(),
+            "land": rng.integers(0, 2, (8, 8)).tolist(),
             "mood": rng.normal(size=40).tolist(),
             "wind": rng.uniform(-40, 40, 2).tolist(),
             "ships": [{"box": [0.1, 0.2, 0.5, 0.9], "flag": "red"}] * (number % 3),

@@ -174,6 +174,18 @@ ENCODING_LAWS: tuple[Article[Subject], ...] = (
     rows_say_where_they_end,
 )
 
+OF_BATCHES: tuple[Article[Subject], ...] = (law_is_kept, batch_is_single)
+OF_VALUES: tuple[Article[Subject], ...] = (
+    rows_have_their_shape,
+    ids_have_the_smallest_type,
+    ids_are_in_range,
+    canonical_ids_survive,
+    rows_say_where_they_end,
+)
+LAWS_OF_VALUES: tuple[Article[Subject], ...] = (*OF_BATCHES, *OF_VALUES)
+"""What a codec owes of any value: its law, ids in range, of the smallest type and of `token_shape`, the same
+ids alone and in a batch, canonical ids that survive, and an end where lengths differ."""
+
 
 def _require_law(tested: Subject, batch: list[object]) -> None:
     codec = tested.code()

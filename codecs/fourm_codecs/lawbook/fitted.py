@@ -6,13 +6,14 @@ hold once its weights, its scales and its measured law come from a fit is what i
 
 import tempfile
 
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import seed as seeded
 
 from fourm_codecs.base import StoredCodec
 from fourm_codecs.fit import FitRecipe, fit
 from fourm_codecs.set_fit import fit_set
 from fourm_codecs.vocabulary import WordVocabulary
+from fourm_schema.lawbook.search import SLOW_IS_FINE
 from fourm_schema.modality import Modality, Set
 from fourm_schema.strategies import values
 
@@ -50,7 +51,7 @@ def drawn_values(entry: Modality, count: int = DRAWN) -> list[object]:
         database=None,
         deadline=None,
         phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=SLOW_IS_FINE,
     )
     @given(values(entry).filter(lambda value: not isinstance(entry, Set) or bool(value)))
     def collect(value: object) -> None:

@@ -5,30 +5,10 @@ from collections.abc import Sequence
 from hypothesis import strategies as st
 
 from fourm_codecs.base import Codec
-from fourm_codecs.lawbook.encoding_laws import (
-    batch_is_single,
-    canonical_ids_survive,
-    ids_are_in_range,
-    ids_have_the_smallest_type,
-    law_is_kept,
-    rows_have_their_shape,
-    rows_say_where_they_end,
-)
+from fourm_codecs.lawbook.encoding_laws import OF_BATCHES, OF_VALUES, law_is_kept
 from fourm_codecs.lawbook.subject import Subject
 from fourm_schema.errors import CodecError
 from fourm_schema.lawbook.article import Article, Broken
-
-OF_VALUES: tuple[Article[Subject], ...] = (
-    rows_have_their_shape,
-    ids_have_the_smallest_type,
-    ids_are_in_range,
-    canonical_ids_survive,
-    rows_say_where_they_end,
-)
-OF_BATCHES: tuple[Article[Subject], ...] = (law_is_kept, batch_is_single)
-LAWS_OF_VALUES = (*OF_BATCHES, *OF_VALUES)
-"""What a codec owes of any value: its law, ids in range, of the smallest type and of `token_shape`, the same
-ids alone and in a batch, canonical ids that survive, and an end where lengths differ."""
 
 
 def violations(codec: Codec, values: Sequence[object]) -> list[str]:

@@ -82,7 +82,7 @@ def check_codec(codec: StoredCodec, entry: Modality, examples: int) -> CheckedCo
     """
     if find_spec("hypothesis") is None:
         raise MissingExtraError("fourm codec check", "test")
-    from fourm_codecs.lawbook.given_values import LAWS_OF_VALUES
+    from fourm_codecs.lawbook.encoding_laws import LAWS_OF_VALUES
     from fourm_codecs.lawbook.subject import Subject
     from fourm_schema.lawbook.search import search
     from fourm_schema.strategies import values
