@@ -36,7 +36,7 @@ class _GatedSilu(torch.autograd.Function):
     ) -> torch.Tensor:
         ctx.save_for_backward(inner, gate, weight)
         hidden = functional.silu(inner).mul_(gate)
-        return product(hidden.flatten(0, -2), weight, bias).view(*hidden.shape[:-1], -1)
+        return product(hidden.flatten(0, -2), weight, bias).view(*hidden.shape[:-1], weight.shape[0])
 
     @staticmethod
     @once_differentiable
