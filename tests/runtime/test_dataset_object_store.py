@@ -1,5 +1,6 @@
 """A dataset in an object store: verbs by the options given to them, and the same values as in a folder."""
 
+import copy
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,10 +8,12 @@ from pathlib import Path
 import attrs
 import pytest
 
+from fourm_codecs.store import save_codec
 from fourm_runtime.data.dataset import Dataset
 from fourm_runtime.data.importing import ImportReport, ImportSettings, import_source
 from fourm_runtime.data.location import Location
 from fourm_runtime.data.quarantine import TooManyFaultsError
+from fourm_runtime.data.reader import Reader
 from fourm_runtime.data.rows import LocatedRow
 from fourm_runtime.data.sources.source import Source
 from fourm_runtime.data.storage_faults import StorageError
@@ -20,6 +23,7 @@ from fourm_schema.load import parse_schema
 from tests.runtime.command_line import fourm
 from tests.runtime.data_samples import SCHEMA, YAML, codecs_of, samples
 from tests.runtime.object_store import ObjectStore, serving
+from tests.runtime.small_run import small_codecs, small_recipe, small_schema
 
 URI = "s3://bucket/some folder/a.lance"
 
@@ -82,6 +86,34 @@ def test_verbs_take_storage_options(
     names = ["a.lance.import", "modalities.yaml", "samples.jsonl"]
     assert sorted(file.name for file in tmp_path.iterdir()) == names
     assert [file.name for file in (tmp_path / "a.lance.import").iterdir()] == ["report.json"]
+
+
+def test_a_model_is_trained_and_evaluated_on_a_bucket(
+    bucket: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One dataset or a mixture; the run pins the version that it read, there as in a folder."""
+    monkeypatch.chdir(tmp_path)
+    schema = small_schema()
+    codecs = small_codecs(schema)
+    rows = [{"digit": [[n % 4] * 4] * 4, "caption": "one two"} for n in range(20)]
+    dataset = Dataset.create(URI, schema, rows, storage_options=bucket.options)
+    dataset.encode(codecs)
+    for name, codec in codecs.items():
+        save_codec(codec, tmp_path / "codecs" / name)
+    how = small_recipe(steps={"total": 1}).model_dump(mode="json")
+    Path("one.yaml").write_text(json.dumps(how))
+    Path("mixed.yaml").write_text(json.dumps({**how, "datasets": {URI: 1.0}}))
+    options = [f"--storage-option={key}={value}" for key, value in bucket.options.items()]
+    more = ("--held-out", URI, "--codecs", "codecs", "--quiet", *options)
+    fourm("train", "one.yaml", "--data", URI, "--to", "run", *more)
+    fourm("train", "mixed.yaml", "--to", "mixed", *more)
+    found = json.loads(fourm("evaluate", "run", "--data", URI, "--json", *options))
+
+    assert found["samples"] == 20
+    assert len(dataset.at().arrow.tags.list()) == 2
+    # As another process gets it.
+    with Reader(dataset, dataset.plan) as reader, copy.copy(reader) as again:
+        assert again is not reader and again.streams == reader.streams
 
 
 class Lines(Source):

@@ -272,6 +272,12 @@ def test_views_of_a_sample_are_rows_that_later_modalities_line_up_with(tmp_path:
 
     assert both.keys() == {f"{name}#{view}" for name in "xy" for view in range(4)}
     assert both == after
+    (tmp_path / "two.yaml").write_text(lines_of("rgb", "land"))
+    import_source(tmp_path / "verb", one, open_source(tmp_path / "rgb.npz", only), settings)
+    fourm("data", "add-modality", tmp_path / "verb", "--schema", tmp_path / "two.yaml")
+    said = fourm("data", "fill", tmp_path / "verb", tmp_path / "a.npz", "--follow-crops")
+    assert "land: 8 samples filled, 0 absent" in said
+    assert stored(tmp_path / "verb") == both
     flips = [settings_of(row["crop"])[1] for row in both.values() if isinstance(row["crop"], list)]
     assert len(flips) == 8 and 0 < sum(flips) < 7
     rows = open_source(tmp_path / "rgb.npz", only)

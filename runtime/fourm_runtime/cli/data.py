@@ -107,6 +107,14 @@ def fill(
             help="Leave out samples of FILE that the dataset does not have; without it they are refused.",
         ),
     ] = False,
+    crops: Annotated[
+        bool,
+        typer.Option(
+            "--follow-crops",
+            help="FILE has the whole samples of a dataset that was imported with --crops: cut them as its "
+            "rows were cut.",
+        ),
+    ] = False,
     storage: StorageOption = None,
 ) -> None:
     """Give modalities that were added later their values, from a file whose samples are matched by id.
@@ -119,9 +127,13 @@ def fill(
     """
     from fourm_runtime.cli.progress import bars, counted
     from fourm_runtime.data.ingest import read_rows
+    from fourm_runtime.data.views import follow_crops
 
     opened = open_dataset(dataset, storage)
-    rows = read_rows(file, opened.schema, needed=modalities or opened.unfilled)
+    needed = modalities or opened.unfilled
+    rows = read_rows(file, opened.schema, needed=needed)
+    if crops:
+        rows = follow_crops(opened.location, opened.schema, rows, needed)
     with bars() as move:
         report = opened.fill_rows(counted(rows, "samples"), modalities, skip_unknown, progress=move)
     for one in report.filled:

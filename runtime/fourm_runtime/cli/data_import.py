@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fourm_runtime.cli.data_place import StorageOption
+from fourm_runtime.cli.data_place import StorageOption, place_of
 from fourm_runtime.cli.show import show_json, show_table
 from fourm_schema.errors import RequestError
 
@@ -195,7 +195,6 @@ def import_samples(
     from fourm_runtime.cli.progress import bars
     from fourm_runtime.data.import_journal import folder_of
     from fourm_runtime.data.importing import ImportSettings, import_source
-    from fourm_runtime.data.location import Location, read_options
     from fourm_runtime.data.sources.opening import open_source
     from fourm_runtime.data.sources.source import Reading
     from fourm_runtime.data.views import Views
@@ -220,7 +219,7 @@ def import_samples(
         views=Views(fit.value, crops, crop_seed, crop_area, flip),
         state=state,
     )
-    place = Location.of(to, read_options(storage or ()))
+    place = place_of(to, storage)
     source = open_source(path, reading, format)
     if place.folder is None:
         # Told before it begins: whoever is killed has to know it.

@@ -7,6 +7,7 @@ import typer
 
 if TYPE_CHECKING:
     from fourm_runtime.data.dataset import Dataset
+    from fourm_runtime.data.location import Location
 
 StorageOption = Annotated[
     list[str] | None,
@@ -19,6 +20,17 @@ StorageOption = Annotated[
 ]
 
 
+def place_of(path: Path | str, storage: list[str] | None) -> "Location":
+    """Where a dataset lies that a verb was given.
+
+    Raises:
+        DataError: if a storage option is not written key=value.
+    """
+    from fourm_runtime.data.location import Location, read_options
+
+    return Location.of(path, read_options(storage or ()))
+
+
 def open_dataset(path: Path, storage: list[str] | None, version: str | None = None) -> "Dataset":
     """Open the dataset that a verb was given, at a version number, a pinned name, or (None) the latest.
 
@@ -26,7 +38,6 @@ def open_dataset(path: Path, storage: list[str] | None, version: str | None = No
         DataError: if there is none, or a storage option is not written key=value.
     """
     from fourm_runtime.data.dataset import Dataset
-    from fourm_runtime.data.location import read_options
 
     number = int(version) if version is not None and version.isdecimal() else version
-    return Dataset.open(path, number, storage_options=read_options(storage or ()))
+    return Dataset.open(place_of(path, storage), number)

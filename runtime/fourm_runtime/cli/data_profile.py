@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fourm_runtime.cli.data_place import StorageOption, open_dataset
 from fourm_runtime.cli.show import show_json, show_table
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def profile(
         str | None,
         typer.Option("--version", metavar="N", help="A version number or pinned name. Default: the latest."),
     ] = None,
+    storage: StorageOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout in place of text.")] = False,
 ) -> None:
     """Count and measure what a dataset holds, and say what to act on.
@@ -47,14 +49,12 @@ def profile(
         fourm data profile digits.lance --html profile.html
     """
     from fourm_runtime.cli.progress import bars
-    from fourm_runtime.data.dataset import Dataset
     from fourm_runtime.pictures.page import write_page
     from fourm_runtime.pictures.profile_page import profile_page
     from fourm_runtime.profiling.dataset_profile import profile as profile_of
     from fourm_runtime.training.recipe import load_recipe
 
-    number = int(version) if version is not None and version.isdecimal() else version
-    opened = Dataset.open(dataset, number)
+    opened = open_dataset(dataset, storage, version)
     how = None if recipe is None else load_recipe(recipe)
     with bars() as move:
         found = profile_of(opened, sample, how, progress=move)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from fourm_runtime.cli.data_place import StorageOption, place_of
 from fourm_runtime.cli.show import show_json, show_table
 
 
@@ -24,6 +25,7 @@ def evaluate(
     device: Annotated[
         str | None, typer.Option("--device", help="cpu, cuda or cuda:N. Default: a GPU where there is one.")
     ] = None,
+    storage: StorageOption = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON on stdout in place of a table.")
     ] = False,
@@ -41,7 +43,7 @@ def evaluate(
 
     scores = evaluate_checkpoint(
         run,
-        data,
+        place_of(data, storage),
         recipe=None if recipe is None else load_recipe(recipe),
         averaged=averaged,
         samples=samples,

@@ -9,6 +9,7 @@ from fourm_runtime.cli.codec_folder import read_codecs, stored_codecs, token_mod
 from fourm_runtime.cli.codec_train import train_learned, train_set, train_vocabulary, trainable
 from fourm_runtime.cli.progress import bars
 from fourm_runtime.data.dataset import Dataset
+from fourm_runtime.data.location import Location
 from fourm_schema.errors import TrainingError
 
 BATCH = 32
@@ -20,7 +21,7 @@ _ROUNDS = 200
 """Times that a value is seen: more of them would only be learned by heart."""
 
 
-def prepare_samples(datasets: Sequence[Path], codecs: Path | None) -> None:
+def prepare_samples(datasets: Sequence[Location], codecs: Path | None) -> None:
     """Make samples ready to train on; what is done already is not done again.
 
     Args:

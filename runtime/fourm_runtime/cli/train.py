@@ -5,7 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fourm_runtime.cli.data_place import StorageOption, place_of
+
 if TYPE_CHECKING:
+    from fourm_runtime.data.location import Location
     from fourm_runtime.training.mixing import Given
     from fourm_schema.schema import Schema
 
@@ -76,6 +79,7 @@ def train(
             help="Processes of this machine that share the work. Default: 1; on CPUs, try one per core.",
         ),
     ] = 1,
+    storage: StorageOption = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write numbers for TensorBoard too.")
     ] = False,
@@ -104,7 +108,11 @@ def train(
     from fourm_schema.load import load_schema
 
     how = load_recipe(recipe, settings or ())
-    samples = data or how.datasets
+    samples: Given
+    if data is not None:
+        samples = place_of(data, storage)
+    else:
+        samples = {place_of(name, storage): weight for name, weight in how.datasets.items()}
     if not samples:
         raise TrainingError(
             str(recipe), "names no dataset", mend="give --data, or write datasets: {x.lance: 1}"
@@ -112,7 +120,7 @@ def train(
     if prepare:
         from fourm_runtime.cli.prepare import prepare_samples
 
-        prepare_samples([data] if data is not None else [Path(name) for name in how.datasets], codecs)
+        prepare_samples([samples] if isinstance(samples, Location) else list(samples), codecs)
     declared = (
         load_schema(schema)
         if schema is not None
@@ -132,7 +140,7 @@ def train(
         to,
         start=start,
         codecs=stored,
-        held_out=held_out,
+        held_out=None if held_out is None else place_of(held_out, storage),
         resume=resume,
         extend=extend,
         device=device,

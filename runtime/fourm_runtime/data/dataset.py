@@ -87,14 +87,14 @@ class Dataset:
     @classmethod
     def open(
         cls,
-        path: Path | str,
+        path: Path | str | Location,
         version: int | str | None = None,
         storage_options: Mapping[str, str] | None = None,
     ) -> Self:
         """Open a dataset at its latest version, at a version number, or at a pinned tag.
 
         Args:
-            path: a folder, or the URI of an object store.
+            path: a folder, the URI of an object store, or a location that has its storage options.
             version: which; None is the latest.
             storage_options: what opens an object store, as Lance takes them.
 
@@ -116,6 +116,11 @@ class Dataset:
     def path(self) -> Path:
         """The folder; of an object store its URI, which `open` takes though a path folds its slashes."""
         return Path(str(self._place))
+
+    @property
+    def location(self) -> Location:
+        """Where it lies, with what opens it: what another process opens it by."""
+        return self._place
 
     @property
     def storage_options(self) -> Mapping[str, str]:

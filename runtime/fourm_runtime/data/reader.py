@@ -10,7 +10,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -33,6 +32,7 @@ from fourm_runtime.data.columns import Numbers, Ragged, is_ragged, read_fixed, r
 from fourm_runtime.data.dataset import Dataset
 from fourm_runtime.data.encoding import StreamStatus, status_of
 from fourm_runtime.data.layout import SAMPLE, raw_bytes
+from fourm_runtime.data.location import Location
 from fourm_runtime.data.order import keyed, sample_hash
 from fourm_runtime.masking.draws import name_word
 from fourm_schema.errors import DataError
@@ -82,7 +82,7 @@ class Reader:
             )
         for stream in self._streams:
             _check_stream(dataset, stream)
-        self._told = dataset.path, dataset.version, plan, streams, cache_blocks
+        self._told = dataset.location, dataset.version, plan, streams, cache_blocks
         self._dataset = dataset.arrow
         self._rows = dataset.rows
         self._views = {
@@ -233,9 +233,9 @@ class Reader:
 
 
 def _reopened(
-    path: Path, version: int, plan: Plan, streams: Sequence[str] | None, cache_blocks: int
+    place: Location, version: int, plan: Plan, streams: Sequence[str] | None, cache_blocks: int
 ) -> Reader:
-    return Reader(Dataset.open(path, version), plan, streams, cache_blocks)
+    return Reader(Dataset.open(place, version), plan, streams, cache_blocks)
 
 
 def _check_stream(dataset: Dataset, stream: Stream) -> None:

@@ -4,8 +4,7 @@ Random windows are drawn as for Inception (Szegedy et al. 2015, arXiv 1409.4842,
 area, then a ratio of the sides. They are a function of (seed, sample, view).
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal
 
 import attrs
@@ -151,13 +150,19 @@ def settings_of(stored: Sequence[float]) -> tuple[Window, bool]:
     return Window(x0, y0, x1, y1), bool(flip)
 
 
-def follow_crops(path: Path, schema: Schema, rows: Iterable[Mapping[str, object]]) -> Iterator[LocatedRow]:
+def follow_crops(
+    place: store.Place,
+    schema: Schema,
+    rows: Iterable[Mapping[str, object]],
+    modalities: Collection[str] | None = None,
+) -> Iterator[LocatedRow]:
     """Cut rows of whole samples as a dataset's crops were cut, e.g. to fill a modality that was made later.
 
     Args:
-        path: a dataset with crop settings.
+        place: a dataset with crop settings.
         schema: what the rows hold.
         rows: with the ids that the samples had before they were cropped.
+        modalities: what is cut; values of others are passed on as they are. None cuts all.
 
     Returns:
         a row for each stored crop of each of them, with the id of that crop.
@@ -165,19 +170,20 @@ def follow_crops(path: Path, schema: Schema, rows: Iterable[Mapping[str, object]
     Raises:
         DataError: if the dataset has no crop settings, or a value cannot be cropped.
     """
-    dataset = store.open_version(path)
+    dataset = store.open_version(place)
     if CROP not in dataset.schema.names:
-        raise DataError(str(path), "has no crop settings", mend="it was imported without --crops")
+        raise DataError(str(place), "has no crop settings", mend="it was imported without --crops")
     known: dict[str, list[tuple[str, list[float]]]] = {}
     for batch in dataset.to_batches(columns=[ID, CROP]):
         for name, settings in zip(*(batch.column(place).to_pylist() for place in range(2)), strict=True):
             if settings is not None:
                 known.setdefault(name.rpartition("#")[0], []).append((name, settings))
     for number, row in enumerate(rows):
-        place = row.place if isinstance(row, LocatedRow) else f"row {number}"
+        where = row.place if isinstance(row, LocatedRow) else f"row {number}"
+        cut = {key: row[key] for key in row if modalities is None or key in modalities}
         for name, settings in known.get(str(row.get(ID)), [(str(row.get(ID)), [0.0, 0.0, 1.0, 1.0, 0.0])]):
             window, flip = settings_of(settings)
-            yield LocatedRow({**crop(row, schema, window, flip, place), ID: name}, place=place)
+            yield LocatedRow({**row, **crop(cut, schema, window, flip, where), ID: name}, place=where)
 
 
 def _shape(row: Mapping[str, object], schema: Schema) -> float:

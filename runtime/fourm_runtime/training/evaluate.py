@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from fourm_runtime.batch import Batch, Masked
 from fourm_runtime.checkpoints.store import load, load_training_state
+from fourm_runtime.data.location import Location
 from fourm_runtime.loss import Divisor, stream_factors
 from fourm_runtime.masking.mask import Masker
 from fourm_runtime.packing import pack
@@ -128,7 +129,7 @@ def evaluate(
 
 def evaluate_checkpoint(
     path: Path | str,
-    dataset: Path | str,
+    dataset: Location | Path | str,
     *,
     recipe: Recipe | None = None,
     averaged: bool = False,

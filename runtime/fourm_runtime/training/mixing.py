@@ -19,6 +19,7 @@ from fourm_runtime.checkpoints.grow import MAY_CHANGE
 from fourm_runtime.checkpoints.state import DatasetMark
 from fourm_runtime.checkpoints.store import Checkpoint
 from fourm_runtime.data.dataset import Dataset
+from fourm_runtime.data.location import Location
 from fourm_runtime.data.mixed_reader import MixedReader
 from fourm_runtime.data.reader import Reader
 from fourm_runtime.training.loop import Samples
@@ -30,7 +31,7 @@ from fourm_schema.schema import Schema
 
 T = TypeVar("T")
 
-Given = Dataset | Path | str | Mapping[str, float]
+Given = Dataset | Location | Path | str | Mapping[str, float] | Mapping[Location, float]
 """One dataset, or several: path -> how often it is drawn from, relative to the others."""
 
 
@@ -38,7 +39,7 @@ Given = Dataset | Path | str | Mapping[str, float]
 class Part:
     """One dataset of a run, and its weight."""
 
-    dataset: Dataset | Path | str
+    dataset: Dataset | Location | Path | str
     weight: float = 1.0
 
 
@@ -48,7 +49,7 @@ def parts_of(given: Given) -> tuple[Part, ...]:
     Raises:
         TrainingError: if there is none, or a weight is no positive number.
     """
-    if isinstance(given, Dataset | Path | str):
+    if isinstance(given, Dataset | Location | Path | str):
         return (Part(given),)
     if not given:
         raise TrainingError("datasets", "names none", mend="write e.g. datasets: {x.lance: 1}")
@@ -161,7 +162,7 @@ def open_samples(
             if dataset.version != version:
                 # Somebody wrote to it between the look of the leading rank and ours.
                 reader.close()
-                dataset = Dataset.open(dataset.path, version)
+                dataset = dataset.at(version)
                 found[place] = dataset, Reader(dataset, model.plan)
             stack.enter_context(found[place][1])
         if run is not None and world.leads:
@@ -213,7 +214,7 @@ def _require_same_mixture(parts: Sequence[Part], marks: Sequence[DatasetMark]) -
         )
 
 
-def _opened(dataset: Dataset | Path | str) -> Dataset:
+def _opened(dataset: Dataset | Location | Path | str) -> Dataset:
     return dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
 
 

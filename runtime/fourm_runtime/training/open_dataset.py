@@ -7,16 +7,17 @@ from fourm_runtime.checkpoints.state import DatasetMark
 from fourm_runtime.checkpoints.store import Checkpoint
 from fourm_runtime.data.dataset import Dataset
 from fourm_runtime.data.encoding import status_of
+from fourm_runtime.data.location import Location
 from fourm_schema.errors import DataError, TrainingError
 
 
 def open_dataset(
-    dataset: Dataset | Path | str, model: Checkpoint, mark: DatasetMark | None = None
+    dataset: Dataset | Location | Path | str, model: Checkpoint, mark: DatasetMark | None = None
 ) -> Dataset:
     """Open the samples of a run, in the version that it began with.
 
     Args:
-        dataset: a path, or an open dataset.
+        dataset: a path or location, or an open dataset.
         model: its codecs must be those that made the tokens.
         mark: which samples a resumed run was trained on.
 

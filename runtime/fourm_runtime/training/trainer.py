@@ -30,6 +30,7 @@ from fourm_schema.schema import Schema
 
 if TYPE_CHECKING:
     from fourm_runtime.data.dataset import Dataset
+    from fourm_runtime.data.location import Location
     from fourm_runtime.training.mixing import Given
 
 
@@ -41,7 +42,7 @@ def train(
     *,
     start: Path | str | None = None,
     codecs: Mapping[str, StoredCodec] | None = None,
-    held_out: "Dataset | Path | str | None" = None,
+    held_out: "Dataset | Location | Path | str | None" = None,
     resume: bool = False,
     extend: bool = False,
     device: str | None = None,
@@ -109,10 +110,10 @@ def train(
 
 
 def _path(given: "Given") -> Any:
-    """What was given, as another process can take it: a path, or paths with their weights."""
+    """What was given, as another process can take it: a location, or paths with their weights."""
     from fourm_runtime.data.dataset import Dataset
 
-    return given.path if isinstance(given, Dataset) else given
+    return given.location if isinstance(given, Dataset) else given
 
 
 def begin(
