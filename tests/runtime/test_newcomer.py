@@ -13,6 +13,7 @@ from PIL import Image as Pictures
 from fourm_codecs.fit import FitRecipe
 from fourm_runtime.cli import prepare
 from fourm_runtime.data.dataset import Dataset
+from fourm_runtime.data.location import Location
 from tests.runtime.command_line import fourm, refused
 
 COUNT = 24
@@ -113,9 +114,9 @@ def test_what_is_prepared_is_not_prepared_again(tmp_path: Path, monkeypatch: pyt
         "center",
     )
     monkeypatch.setattr(prepare, "brief", lambda *_: FitRecipe(steps=2, batch_size=8))
-    prepare.prepare_samples([Path("data.lance")], Path("codecs"))
+    prepare.prepare_samples([Location.of("data.lance")], Path("codecs"))
     before = Dataset.open("data.lance").version
-    prepare.prepare_samples([Path("data.lance")], Path("codecs"))
+    prepare.prepare_samples([Location.of("data.lance")], Path("codecs"))
 
     assert Dataset.open("data.lance").version == before
     said = refused("train", "train.yaml", "--prepare", "--to", "run")

@@ -8,7 +8,6 @@ import typer
 from fourm_runtime.cli.data_place import StorageOption, place_of
 
 if TYPE_CHECKING:
-    from fourm_runtime.data.location import Location
     from fourm_runtime.training.mixing import Given
     from fourm_schema.schema import Schema
 
@@ -119,6 +118,7 @@ def train(
         )
     if prepare:
         from fourm_runtime.cli.prepare import prepare_samples
+        from fourm_runtime.data.location import Location
 
         prepare_samples([samples] if isinstance(samples, Location) else list(samples), codecs)
     declared = (
