@@ -161,7 +161,10 @@ def judge(path: Path, seed: int, done: int, seen: set[int]) -> list[str]:
             seen.add(number)
         except Exception as error:
             faults.append(f"version {number} cannot be read: {error}")
-    return faults + _judge_latest(path, seed, done)
+    try:
+        return faults + _judge_latest(path, seed, done)
+    except Exception as error:
+        return [*faults, f"the latest version cannot be read: {error}"]
 
 
 def _judge_latest(path: Path, seed: int, done: int) -> list[str]:
