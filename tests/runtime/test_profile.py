@@ -190,6 +190,21 @@ def test_values_outside_a_range_that_was_narrowed_are_faults(tmp_path: Path) -> 
     )
 
 
+def test_values_that_were_normalised_before_are_told(tmp_path: Path) -> None:
+    """They fit the range, so nothing refuses them; a model would be trained on nearly nothing."""
+    for least, told in ((0, "[0, 1]"), (-1, "[-1, 1]")):
+        draws = np.random.default_rng(2)
+        rows = [{"photo": draws.uniform(least, 1, (4, 4))} for _ in range(9)]
+        declared = "{kind: image, size: 4, patch: 2, cell: {type: continuous, range: [-255, 255]}}"
+        schema = parse_schema(f"version: 1\nmodalities: {{photo: {declared}}}")
+        found = said(profile(Dataset.create(tmp_path / f"{least}.lance", schema, rows)))
+
+        assert found == [
+            f"warning: photo: all values lie in {told} of the range [-255, 255]: normalised already?:"
+            f" import them in the unit of the schema, or declare range: {told}"
+        ]
+
+
 def test_tokens_are_held_against_their_vocabulary_and_the_budgets(tmp_path: Path) -> None:
     dataset, _ = encoded(tmp_path / "a.lance", 60)
     (tmp_path / "train.yaml").write_text("budget: {input: 8, target: 8}\nsteps: {total: 1}\n")

@@ -11,6 +11,8 @@ from fourm_schema.set_fields import NumberField
 
 _AT_THE_END = 0.01
 _NARROW = 0.25
+_WIDE = 16
+"""Of a range so wide, values between -1 and 1 alone are seldom meant."""
 _ONE_CLASS = 0.99
 _MOST_NAMED = 5
 
@@ -63,7 +65,12 @@ def _of_numbers(where: str, entry: Modality, name: str, part: Numbers) -> Iterat
                     "warning", where, what, "widen the range if they are no mistakes, and import again"
                 )
     used = (part.most - part.least) / (part.high - part.low)
-    if used < _NARROW and _is_cut_by_range(entry, name):
+    if part.least >= -1 and part.most <= 1 and part.high - part.low >= _WIDE:
+        low = 0 if part.least >= 0 else -1
+        what = f"all values lie in [{low}, 1] of the range [{part.low:g}, {part.high:g}]: normalised already?"
+        mend = f"import them in the unit of the schema, or declare range: [{low}, 1]"
+        yield Finding("warning", where, what, mend)
+    elif used < _NARROW and _is_cut_by_range(entry, name):
         low, high = outward(part.least, part.most)
         if high - low < part.high - part.low:
             what = f"values take {100 * used:.2g} % of the range [{part.low:g}, {part.high:g}]"
