@@ -31,7 +31,7 @@ modalities:
 
 Kind = Literal["import", "append", "encode", "add", "compact", "clean"]
 
-ADDING = ("import", "append")
+ADDING: tuple[Kind, ...] = ("import", "append")
 LATER: tuple[Kind, ...] = (
     "append", "append", "append", "encode", "encode", "compact", "compact", "add", "clean",
 )  # fmt: skip
@@ -55,9 +55,7 @@ class Step:
     @property
     def names(self) -> list[str]:
         """The samples that it adds."""
-        return (
-            [f"s{self.number}-{row}" for row in range(self.rows)] if self.kind in ("import", "append") else []
-        )
+        return [f"s{self.number}-{row}" for row in range(self.rows)] if self.kind in ADDING else []
 
 
 def story(seed: int) -> list[Step]:

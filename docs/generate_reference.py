@@ -7,6 +7,7 @@ import inspect
 import json
 import re
 from collections.abc import Iterator
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,9 @@ def spelled(parameter: Any) -> str:
     if parameter.param_type_name == "argument":
         return str(parameter.metavar or parameter.name.upper())
     names = "/".join([parameter.opts[0], *parameter.secondary_opts])
-    return names if parameter.is_flag else f"{names} {parameter.metavar or parameter.name.upper()}"
+    kind = type(parameter.default)
+    choices = "\\|".join(choice.value for choice in kind) if issubclass(kind, Enum) else ""
+    return names if parameter.is_flag else f"{names} {parameter.metavar or choices or parameter.name.upper()}"
 
 
 def meaning(parameter: Any) -> str:
@@ -93,6 +96,7 @@ def meaning(parameter: Any) -> str:
         and "default" not in text.lower()
     )
     default = parameter.opts[0] if parameter.default is True else parameter.default
+    default = default.value if isinstance(default, Enum) else default
     return f"{text} Default: `{default}`." if shows_default else text
 
 

@@ -8,7 +8,6 @@ cost nothing. `side_by_side.jpg` shows originals, mean colours and what came bac
 
 import argparse
 import math
-import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -125,13 +124,7 @@ def side_by_side(fitted: Fitted, crops: Crops) -> Image.Image:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "photos",
-        type=Path,
-        nargs="?",
-        default=Path(os.environ.get("FOURM_DATA", "../shared/data/coco-mini")) / "images",
-        help="folder of JPEG or PNG files, ten or more (default: images/ of the folder FOURM_DATA)",
-    )
+    parser.add_argument("photos", type=Path, help="folder of JPEG or PNG files, ten or more")
     parser.add_argument("--to", type=Path, help="folder for metrics and pictures (default: a temporary one)")
     parser.add_argument("--steps", type=int, default=3_000, help="steps of the fit (default 3000)")
     parser.add_argument("--batch-size", type=int, default=64, help="crops per step (default 64)")

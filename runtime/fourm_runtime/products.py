@@ -31,9 +31,14 @@ def is_onednn(x_TD: torch.Tensor, weight_ED: torch.Tensor) -> bool:
     )
 
 
+def _is_large(x_TD: torch.Tensor, weight_ED: torch.Tensor) -> bool:
+    """Whether oneDNN can multiply them, and is worth its preparation."""
+    return x_TD.shape[0] * weight_ED.numel() >= LARGE and is_onednn(x_TD, weight_ED)
+
+
 def product(x_TD: torch.Tensor, weight_ED: torch.Tensor, bias_E: torch.Tensor | None = None) -> torch.Tensor:
     """x weight^T + bias (T, E), without a gradient."""
-    if x_TD.shape[0] * weight_ED.numel() < LARGE or not is_onednn(x_TD, weight_ED):
+    if not _is_large(x_TD, weight_ED):
         return functional.linear(x_TD, weight_ED, bias_E)
     made: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x_TD, weight_ED, bias_E, "none", [], "")
     return made
@@ -45,8 +50,7 @@ class Linear(nn.Linear):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """x weight^T + bias, for any axes before D."""
         x_TD = input
-        plain = torch.compiler.is_compiling() or x_TD.dim() != 2 or not is_onednn(x_TD, self.weight)
-        if plain or x_TD.shape[0] * self.weight.numel() < LARGE:
+        if torch.compiler.is_compiling() or x_TD.dim() != 2 or not _is_large(x_TD, self.weight):
             return functional.linear(x_TD, self.weight, self.bias)
         out: torch.Tensor = _Product.apply(x_TD, self.weight, self.bias)  # type: ignore[no-untyped-call]
         return out

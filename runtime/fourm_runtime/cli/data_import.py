@@ -19,6 +19,7 @@ class Missing(StrEnum):
     null = "null"
 
 
+# No StrEnum: strings have a method `center`.
 class Fit(Enum):
     """How pictures of other sizes are taken."""
 

@@ -1,6 +1,7 @@
 """What Lance raises, said as errors of this package: which dataset, what stands, what to do."""
 
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,6 +15,8 @@ _MENDS = {
     errno.EDQUOT: "make room in your quota, and run it again",
     errno.EFBIG: "raise the limit on the size of files (ulimit -f), and run it again",
 }
+_SOURCE = re.compile(r", /\S+\.rs:\d+:\d+$")
+"""Where in its own sources Lance was."""
 _CONFLICTS = ("conflict", "preempted", "concurrent")
 
 
@@ -88,6 +91,10 @@ def is_conflict(error: BaseException | None) -> bool:
 
 
 def first_line(error: BaseException) -> str:
-    """What a message shows of an error of Lance's: its first line, without the place in Lance's sources."""
+    """What a message shows of an error of Lance's: its first line, without the place in Lance's sources.
+
+    >>> first_line(OSError("no room (os error 28), /rustc/48a2/library/core/src/ops/function.rs:250:5"))
+    'no room (os error 28)'
+    """
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return text.split(", /home/")[0].split(", /root/")[0][:200]
+    return _SOURCE.sub("", text)[:200]

@@ -2,7 +2,6 @@
 
 import io
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -129,11 +128,6 @@ def plain(value: object) -> object:
     if array.dtype.kind != "U":
         return value
     return str(array) if array.ndim == 0 else [str(text) for text in array if text]
-
-
-def record_of(value: object) -> Mapping[str, object] | None:
-    """A JSON object, or None if it is something else."""
-    return {str(key): item for key, item in value.items()} if isinstance(value, Mapping) else None
 
 
 def _array(data: bytes, name: str, where: str) -> Array:
