@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageChops
 
-from fourm_runtime.data.crops import crop
 from fourm_runtime.data.dataset import Dataset
+from fourm_runtime.data.importing.crops import crop
+from fourm_runtime.data.importing.sources.coco_masks import small_mask
+from fourm_runtime.data.importing.views import middle
 from fourm_runtime.data.samples import read_samples
-from fourm_runtime.data.sources.coco_masks import small_mask
-from fourm_runtime.data.views import middle
 from fourm_runtime.pictures.page import write_page
 from fourm_runtime.pictures.sheet import sheet_page
 from fourm_schema.load import load_schema

@@ -6,7 +6,7 @@ from typing import cast
 
 import numpy as np
 
-from fourm_runtime.data.sources.coco_masks import decode_runs
+from fourm_runtime.data.importing.sources.coco_masks import decode_runs
 
 POINTS = (
     "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",

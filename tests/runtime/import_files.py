@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image as Pictures
 
 from fourm_runtime.data.dataset import Dataset
-from fourm_runtime.data.importing import ImportReport, ImportSettings, import_source
-from fourm_runtime.data.sources.opening import open_source
-from fourm_runtime.data.sources.source import Missing, Reading
+from fourm_runtime.data.importing.importer import ImportReport, ImportSettings, import_source
+from fourm_runtime.data.importing.sources.opening import open_source
+from fourm_runtime.data.importing.sources.source import Missing, Reading
 from fourm_schema.load import parse_schema
 from fourm_schema.schema import Schema
 

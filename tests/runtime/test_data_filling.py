@@ -11,7 +11,7 @@ from fourm_codecs.build import build_codec
 from fourm_runtime.data import laid_aside
 from fourm_runtime.data.dataset import Dataset
 from fourm_runtime.data.filling import Filled
-from fourm_runtime.data.ingest import read_rows
+from fourm_runtime.data.importing.sources.opening import read_rows
 from fourm_runtime.data.samples import read_samples
 from fourm_schema.errors import DataError
 from fourm_schema.load import parse_schema

@@ -10,12 +10,12 @@ import pytest
 
 from fourm_codecs.store import save_codec
 from fourm_runtime.data.dataset import Dataset
-from fourm_runtime.data.importing import ImportReport, ImportSettings, import_source
+from fourm_runtime.data.importing.importer import ImportReport, ImportSettings, import_source
+from fourm_runtime.data.importing.quarantine import TooManyFaultsError
+from fourm_runtime.data.importing.sources.source import Source
 from fourm_runtime.data.location import Location
-from fourm_runtime.data.quarantine import TooManyFaultsError
 from fourm_runtime.data.reader import Reader
 from fourm_runtime.data.rows import LocatedRow
-from fourm_runtime.data.sources.source import Source
 from fourm_runtime.data.storage_faults import StorageError
 from fourm_runtime.data.store import exists
 from fourm_schema.errors import DataError

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from PIL import Image as Pictures
 
 from fourm_runtime.data.dataset import Dataset
-from fourm_runtime.data.importing import ImportSettings
-from fourm_runtime.data.sources.coco_masks import decode_runs, small_mask, unpack_counts
-from fourm_runtime.data.sources.json_arrays import JsonArrays
-from fourm_runtime.data.sources.opening import open_source, recognise
-from fourm_runtime.data.sources.source import Reading
-from fourm_runtime.data.views import Views
+from fourm_runtime.data.importing.importer import ImportSettings
+from fourm_runtime.data.importing.sources.coco_masks import decode_runs, small_mask, unpack_counts
+from fourm_runtime.data.importing.sources.json_arrays import JsonArrays
+from fourm_runtime.data.importing.sources.opening import open_source, recognise
+from fourm_runtime.data.importing.sources.source import Reading
+from fourm_runtime.data.importing.views import Views
 from fourm_schema.errors import DataError
 from fourm_schema.load import parse_schema
 from tests.runtime.coco_files import write_coco

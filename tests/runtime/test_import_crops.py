@@ -7,12 +7,12 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from fourm_runtime.data.crops import Window, crop
 from fourm_runtime.data.dataset import Dataset
-from fourm_runtime.data.importing import ImportSettings, import_source
-from fourm_runtime.data.sources.opening import open_source
-from fourm_runtime.data.sources.source import Reading
-from fourm_runtime.data.views import Views, follow_crops, middle, settings_of
+from fourm_runtime.data.importing.crops import Window, crop
+from fourm_runtime.data.importing.importer import ImportSettings, import_source
+from fourm_runtime.data.importing.sources.opening import open_source
+from fourm_runtime.data.importing.sources.source import Reading
+from fourm_runtime.data.importing.views import Views, follow_crops, middle, settings_of
 from fourm_schema.errors import DataError
 from fourm_schema.load import parse_schema
 from tests.runtime.command_line import fourm

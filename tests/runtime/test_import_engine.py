@@ -18,13 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from fourm_runtime.data import importing, staged_files, store
+from fourm_runtime.data import staged_files, store
 from fourm_runtime.data.dataset import Dataset
-from fourm_runtime.data.import_order import POOL_ROWS, ImportOrder
-from fourm_runtime.data.importing import ImportReport, ImportSettings, import_source
-from fourm_runtime.data.quarantine import TooManyFaultsError
+from fourm_runtime.data.importing import importer
+from fourm_runtime.data.importing.importer import ImportReport, ImportSettings, import_source
+from fourm_runtime.data.importing.order import POOL_ROWS, ImportOrder
+from fourm_runtime.data.importing.quarantine import TooManyFaultsError
+from fourm_runtime.data.importing.sources.source import Source
 from fourm_runtime.data.rows import LocatedRow
-from fourm_runtime.data.sources.source import Source
 from fourm_schema.errors import DataError
 from fourm_schema.load import parse_schema
 from tests.conftest import ROOT
@@ -155,13 +156,18 @@ def test_an_import_cut_off_anywhere_any_number_of_times_is_the_same_dataset(
     assert len(data_files) == 1
 
 
+def run_killed_at_its_end(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An import of 120 rows that is committed, and does not come to its report."""
+    with monkeypatch.context() as patched:
+        patched.setattr(importer, "_finish", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(path, Generated(120))
+
+
 def test_a_kill_between_the_commit_and_its_end_is_no_second_import(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patched:
-        patched.setattr(importing, "_finish", _killed)
-        with pytest.raises(KeyboardInterrupt):
-            run(tmp_path / "a", Generated(120))
+    run_killed_at_its_end(tmp_path / "a", monkeypatch)
     report = run(tmp_path / "a", Generated(120))
 
     assert (report.version, report.samples, report.resumed) == (1, 120, True)
@@ -212,10 +218,7 @@ def test_what_came_after_an_import_that_was_killed_at_its_end_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Appended and merged since: none of the files that the journal names is there any more."""
-    with monkeypatch.context() as patched:
-        patched.setattr(importing, "_finish", _killed)
-        with pytest.raises(KeyboardInterrupt):
-            run(tmp_path / "a", Generated(120))
+    run_killed_at_its_end(tmp_path / "a", monkeypatch)
     dataset = Dataset.open(tmp_path / "a")
     dataset.append([{"number": [500]}])
     dataset.compact()
@@ -339,9 +342,9 @@ import sys
 sys.path[:0] = {[str(ROOT), str(ROOT / "codecs"), str(ROOT / "runtime")]!r}
 from pathlib import Path
 from fourm_schema.load import load_schema
-from fourm_runtime.data.importing import ImportSettings, import_source
-from fourm_runtime.data.sources.opening import open_source
-from fourm_runtime.data.sources.source import Reading
+from fourm_runtime.data.importing.importer import ImportSettings, import_source
+from fourm_runtime.data.importing.sources.opening import open_source
+from fourm_runtime.data.importing.sources.source import Reading
 SCHEMA = load_schema({str(tmp_path / "m.yaml")!r})
 source = open_source({str(tmp_path / "a.jsonl")!r}, Reading(SCHEMA, frozenset(SCHEMA.modalities)))
 import_source(Path({str(tmp_path / "a.lance")!r}), SCHEMA, source, ImportSettings(rows_per_fragment=300))

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fourm_runtime.data.sources.opening import FORMATS, open_source, recognise
-from fourm_runtime.data.sources.source import Cut, Reading
+from fourm_runtime.data.importing.sources.opening import FORMATS, open_source, recognise
+from fourm_runtime.data.importing.sources.source import Cut, Reading
 from fourm_schema.errors import DataError
 from fourm_schema.load import parse_schema
 from tests.runtime.command_line import fourm

@@ -7,10 +7,10 @@ import attrs
 import numpy as np
 import pytest
 
-from fourm_runtime.data.importing import ImportSettings, import_source
-from fourm_runtime.data.sources.opening import open_source
-from fourm_runtime.data.sources.source import Reading
-from fourm_runtime.data.sources.tars import ending_names
+from fourm_runtime.data.importing.importer import ImportSettings, import_source
+from fourm_runtime.data.importing.sources.opening import open_source
+from fourm_runtime.data.importing.sources.source import Reading
+from fourm_runtime.data.importing.sources.tars import ending_names
 from fourm_schema.errors import DataError
 from fourm_schema.load import parse_schema
 from tests.runtime.import_files import (

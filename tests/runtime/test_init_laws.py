@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image as Pictures
 
-from fourm_runtime.data.ingest import read_rows
+from fourm_runtime.data.importing.sources.opening import read_rows
 from fourm_runtime.data.rows import Checker
 from fourm_runtime.scan.draft import Draft, init
 from fourm_runtime.training.recipe import Recipe

@@ -16,7 +16,7 @@ from fourm_runtime.batch import HIDDEN_RUN, Batch, DenseSequences, Float32, Sele
 from fourm_runtime.checkpoints.store import load
 from fourm_runtime.cli.app import app
 from fourm_runtime.data.dataset import Dataset
-from fourm_runtime.data.ingest import read_rows
+from fourm_runtime.data.importing.sources.opening import read_rows
 from fourm_runtime.data.reader import Reader
 from fourm_runtime.data.samples import read_samples
 from fourm_runtime.masking.mask import Masker

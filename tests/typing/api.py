@@ -10,7 +10,7 @@ from fourm_codecs import Codec, TokenBatch, build_codec, load_codec, save_codec
 from fourm_codecs.vocabulary import WordVocabulary
 from fourm_runtime.any_to_any import AnyToAny
 from fourm_runtime.data.dataset import Dataset
-from fourm_runtime.data.ingest import read_rows
+from fourm_runtime.data.importing.sources.opening import read_rows
 from fourm_runtime.data.samples import read_samples
 from fourm_runtime.pictures.curves import Series, line_chart
 from fourm_runtime.pictures.page import Figure, Gallery, GalleryRow, Page, Section, Table, Tile, write_page

@@ -53,7 +53,7 @@ def append(
         fourm data append more.jsonl --to digits.lance
     """
     from fourm_runtime.cli.progress import counted
-    from fourm_runtime.data.ingest import open_rows
+    from fourm_runtime.data.importing.sources.opening import open_rows
 
     dataset = open_dataset(to, storage)
     source = open_rows(file, dataset.schema)
@@ -126,8 +126,8 @@ def fill(
         fourm data fill digits.lance edges.jsonl
     """
     from fourm_runtime.cli.progress import bars, counted
-    from fourm_runtime.data.ingest import read_rows
-    from fourm_runtime.data.views import follow_crops
+    from fourm_runtime.data.importing.sources.opening import read_rows
+    from fourm_runtime.data.importing.views import follow_crops
 
     opened = open_dataset(dataset, storage)
     needed = modalities or opened.unfilled

@@ -194,11 +194,11 @@ def import_samples(
         fourm data import 'cc12m/[rgb,depth]/shard-{0000..0009}.tar' --schema modalities.yaml --to cc12m.lance
     """
     from fourm_runtime.cli.progress import bars
-    from fourm_runtime.data.import_journal import folder_of
-    from fourm_runtime.data.importing import ImportSettings, import_source
-    from fourm_runtime.data.sources.opening import open_source
-    from fourm_runtime.data.sources.source import Reading
-    from fourm_runtime.data.views import Views
+    from fourm_runtime.data.importing.importer import ImportSettings, import_source
+    from fourm_runtime.data.importing.journal import folder_of
+    from fourm_runtime.data.importing.sources.opening import open_source
+    from fourm_runtime.data.importing.sources.source import Reading
+    from fourm_runtime.data.importing.views import Views
     from fourm_schema.load import load_schema
 
     declared = load_schema(schema)

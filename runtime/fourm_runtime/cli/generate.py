@@ -210,7 +210,7 @@ def _read(where: str, name: str, entry: "Modality", text: str) -> object:
     import json
 
     from fourm_codecs.plain import from_json
-    from fourm_runtime.data.sources.decoding import read_value
+    from fourm_runtime.data.importing.sources.decoding import read_value
     from fourm_schema.errors import CodecError, RequestError
     from fourm_schema.modality import Set, Text
 

@@ -18,8 +18,8 @@ from typing import Literal
 
 import attrs
 
-from fourm_runtime.data.sources.arrays import IDX_NAME, array_name
-from fourm_runtime.data.sources.decoding import PICTURES
+from fourm_runtime.data.importing.sources.arrays import IDX_NAME, array_name
+from fourm_runtime.data.importing.sources.decoding import PICTURES
 from fourm_runtime.scan.names import listed
 from fourm_runtime.scan.proposal import Skipped
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fourm_runtime.data.sources.arrays import IDX_NAME, PRESENT, array_name, map_array
+from fourm_runtime.data.importing.sources.arrays import IDX_NAME, PRESENT, array_name, map_array
 from fourm_runtime.scan.arrays import Array, archive_rows, checked, open_array
 from fourm_runtime.scan.files import Group
 from fourm_runtime.scan.names import listed

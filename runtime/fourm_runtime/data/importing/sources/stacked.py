@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from fourm_runtime.data.importing.sources.source import Int64, Reading, Source
 from fourm_runtime.data.layout import ID, raw_shape
 from fourm_runtime.data.rows import LocatedRow
-from fourm_runtime.data.sources.source import Int64, Reading, Source
 from fourm_schema.modality import Image, Modality, Vector
 
 

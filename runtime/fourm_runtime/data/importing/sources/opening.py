@@ -1,20 +1,22 @@
 """Which format a path holds, and its source."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
-from fourm_runtime.data.sources.arrays import is_array_file, open_archive, open_array_files
-from fourm_runtime.data.sources.coco import is_coco, open_coco
-from fourm_runtime.data.sources.folders import open_folders
-from fourm_runtime.data.sources.json_lines import JsonLines
-from fourm_runtime.data.sources.patterns import expand_brackets, files_of, is_pattern
-from fourm_runtime.data.sources.plain_files import bare_suffix
-from fourm_runtime.data.sources.source import Reading, Source
-from fourm_runtime.data.sources.stacked import Stacked
-from fourm_runtime.data.sources.tables import open_parquet, open_saved_dataset
-from fourm_runtime.data.sources.tars import ENDINGS, open_modality_tars, open_webdataset
-from fourm_runtime.data.sources.text_corpus import open_text
+from fourm_runtime.data.importing.sources.arrays import is_array_file, open_archive, open_array_files
+from fourm_runtime.data.importing.sources.coco import is_coco, open_coco
+from fourm_runtime.data.importing.sources.folders import open_folders
+from fourm_runtime.data.importing.sources.json_lines import JsonLines
+from fourm_runtime.data.importing.sources.patterns import expand_brackets, files_of, is_pattern
+from fourm_runtime.data.importing.sources.plain_files import bare_suffix
+from fourm_runtime.data.importing.sources.source import Reading, Source
+from fourm_runtime.data.importing.sources.stacked import Stacked
+from fourm_runtime.data.importing.sources.tables import open_parquet, open_saved_dataset
+from fourm_runtime.data.importing.sources.tars import ENDINGS, open_modality_tars, open_webdataset
+from fourm_runtime.data.importing.sources.text_corpus import open_text
+from fourm_runtime.data.rows import LocatedRow
 from fourm_schema.errors import DataError, nearest
+from fourm_schema.schema import Schema
 
 _LINES = (".jsonl", ".ndjson")
 _TEXTS = (".txt", ".txt.gz", ".md")
@@ -138,3 +140,30 @@ def _of_folder(folder: Path) -> str:
         got=listed,
         mend=f"say what it is: --format {'|'.join(FORMATS)}",
     )
+
+
+def read_rows(
+    path: Path | str, schema: Schema, needed: Collection[str] | None = None
+) -> Iterator[LocatedRow]:
+    """Read samples of any format that can be imported, one row at a time; see `open_rows`.
+
+    Returns:
+        rows that know the file and line they came from.
+    """
+    return open_rows(path, schema, needed).rows()
+
+
+def open_rows(path: Path | str, schema: Schema, needed: Collection[str] | None = None) -> Source:
+    """Open samples of any format for what needs no order and no journal: appending and filling.
+
+    Args:
+        path: a file, a folder or a pattern.
+        schema: what the samples may hold; values are checked against it where they are stored.
+        needed: modalities that the caller wants; values of others are not opened, and whether there are
+            arrays of other names is left to the caller. None takes all of the schema.
+
+    Raises:
+        DataError: if the path cannot be read; a row or a file that it names, when it is its turn.
+    """
+    wanted = frozenset(schema.modalities if needed is None else needed)
+    return open_source(path, Reading(schema, wanted, any_name=needed is not None))

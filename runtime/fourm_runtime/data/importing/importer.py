@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from fourm_runtime.data import staged_files, store
-from fourm_runtime.data.import_journal import (
+from fourm_runtime.data.importing.journal import (
     QUARANTINE,
     RECORD,
     Journal,
@@ -24,15 +24,15 @@ from fourm_runtime.data.import_journal import (
     folder_of,
     is_unfinished,
 )
-from fourm_runtime.data.import_order import ImportOrder
+from fourm_runtime.data.importing.order import ImportOrder
+from fourm_runtime.data.importing.quarantine import Quarantine, Reason, TooManyFaultsError, summary
+from fourm_runtime.data.importing.sources.source import Source
+from fourm_runtime.data.importing.views import CROP, Views
 from fourm_runtime.data.layout import ID, table_schema
 from fourm_runtime.data.location import Location
-from fourm_runtime.data.quarantine import Quarantine, Reason, TooManyFaultsError, summary
 from fourm_runtime.data.raw_values import Stored
 from fourm_runtime.data.rows import Checker, LocatedRow, rows_per_chunk
-from fourm_runtime.data.sources.source import Source
 from fourm_runtime.data.staging import fragment_rows
-from fourm_runtime.data.views import CROP, Views
 from fourm_schema.errors import DataError, Fault
 from fourm_schema.load import dump_schema
 from fourm_schema.schema import Schema

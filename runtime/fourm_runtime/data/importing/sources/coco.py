@@ -19,12 +19,16 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from fourm_runtime.data.rows import LocatedRow
-from fourm_runtime.data.sources.coco_records import Category, declares, record_of_annotation, wants_points
-from fourm_runtime.data.sources.decoding import endings_of, read_value
-from fourm_runtime.data.sources.folders import files_by_key
-from fourm_runtime.data.sources.json_arrays import JsonArrays
-from fourm_runtime.data.sources.source import (
+from fourm_runtime.data.importing.sources.coco_records import (
+    Category,
+    declares,
+    record_of_annotation,
+    wants_points,
+)
+from fourm_runtime.data.importing.sources.decoding import endings_of, read_value
+from fourm_runtime.data.importing.sources.folders import files_by_key
+from fourm_runtime.data.importing.sources.json_arrays import JsonArrays
+from fourm_runtime.data.importing.sources.source import (
     Reading,
     Source,
     absences,
@@ -32,6 +36,7 @@ from fourm_runtime.data.sources.source import (
     names_outside,
     unknown_modality,
 )
+from fourm_runtime.data.rows import LocatedRow
 from fourm_schema.errors import DataError
 from fourm_schema.modality import Image, Set, Text
 

@@ -17,9 +17,9 @@ from typing import IO
 
 import numpy as np
 
+from fourm_runtime.data.importing.sources.plain_files import open_plain
+from fourm_runtime.data.importing.sources.source import Reading, Source, absences, names_outside
 from fourm_runtime.data.rows import LocatedRow
-from fourm_runtime.data.sources.plain_files import open_plain
-from fourm_runtime.data.sources.source import Reading, Source, absences, names_outside
 from fourm_schema.errors import DataError
 from fourm_schema.modality import Text
 

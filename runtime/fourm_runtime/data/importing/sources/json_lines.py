@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from fourm_runtime.data.importing.sources.decoding import read_value
+from fourm_runtime.data.importing.sources.plain_files import open_plain
+from fourm_runtime.data.importing.sources.source import Reading, Source
 from fourm_runtime.data.rows import LocatedRow
-from fourm_runtime.data.sources.decoding import read_value
-from fourm_runtime.data.sources.plain_files import open_plain
-from fourm_runtime.data.sources.source import Reading, Source
 from fourm_schema.errors import DataError
 from fourm_schema.modality import Image, Modality, Vector
 from fourm_schema.schema import Schema

@@ -16,10 +16,9 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from fourm_runtime.data.rows import LocatedRow
-from fourm_runtime.data.sources.decoding import PICTURES, decode_value
-from fourm_runtime.data.sources.patterns import expand_brackets, files_of
-from fourm_runtime.data.sources.source import (
+from fourm_runtime.data.importing.sources.decoding import PICTURES, decode_value
+from fourm_runtime.data.importing.sources.patterns import expand_brackets, files_of
+from fourm_runtime.data.importing.sources.source import (
     Reading,
     Source,
     absences,
@@ -27,7 +26,8 @@ from fourm_runtime.data.sources.source import (
     mismatch,
     unknown_modality,
 )
-from fourm_runtime.data.sources.tar_index import TarIndex, index_tar
+from fourm_runtime.data.importing.sources.tar_index import TarIndex, index_tar
+from fourm_runtime.data.rows import LocatedRow
 from fourm_schema.errors import DataError
 from fourm_schema.modality import Image, Modality, Text
 from fourm_schema.schema import Schema

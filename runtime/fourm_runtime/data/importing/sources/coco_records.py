@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from fourm_runtime.data.sources.coco_masks import Box, small_mask
+from fourm_runtime.data.importing.sources.coco_masks import Box, small_mask
 from fourm_schema.errors import DataError
 from fourm_schema.modality import Set
 from fourm_schema.set_fields import (

@@ -21,11 +21,11 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from fourm_runtime.data.importing.sources.decoding import adapted, plain
+from fourm_runtime.data.importing.sources.json_lines import keys_of
+from fourm_runtime.data.importing.sources.plain_files import open_plain
+from fourm_runtime.data.importing.sources.source import Reading, Source, absences, find_names
 from fourm_runtime.data.rows import LocatedRow
-from fourm_runtime.data.sources.decoding import adapted, plain
-from fourm_runtime.data.sources.json_lines import keys_of
-from fourm_runtime.data.sources.plain_files import open_plain
-from fourm_runtime.data.sources.source import Reading, Source, absences, find_names
 from fourm_schema.errors import DataError, nearest
 
 PRESENT = "__present"

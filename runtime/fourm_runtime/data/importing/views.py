@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fourm_runtime.data import store
-from fourm_runtime.data.crops import Window, crop, picture_size
+from fourm_runtime.data.importing.crops import Window, crop, picture_size
 from fourm_runtime.data.layout import ID
 from fourm_runtime.data.order import keyed
 from fourm_runtime.data.rows import LocatedRow

@@ -12,7 +12,7 @@ from typing import IO
 
 import attrs
 
-from fourm_runtime.data.sources.plain_files import open_plain
+from fourm_runtime.data.importing.sources.plain_files import open_plain
 from fourm_schema.errors import DataError
 
 Spot = tuple[int, int]

@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from fourm_runtime.data.importing.sources.decoding import adapted, decode_picture, read_value
+from fourm_runtime.data.importing.sources.source import Reading, Source, absences, find_names
 from fourm_runtime.data.layout import ID
 from fourm_runtime.data.rows import LocatedRow
-from fourm_runtime.data.sources.decoding import adapted, decode_picture, read_value
-from fourm_runtime.data.sources.source import Reading, Source, absences, find_names
 from fourm_schema.errors import DataError
 from fourm_schema.modality import Image, Set, Text
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image as Pictures
 
 from fourm_runtime.data.dataset import Dataset
-from fourm_runtime.data.ingest import read_rows
+from fourm_runtime.data.importing.sources.opening import read_rows
 from fourm_schema.errors import DataError
 from fourm_schema.load import parse_schema
 

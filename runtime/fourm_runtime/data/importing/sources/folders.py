@@ -8,9 +8,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from fourm_runtime.data.rows import LocatedRow
-from fourm_runtime.data.sources.decoding import endings_of, read_value
-from fourm_runtime.data.sources.source import (
+from fourm_runtime.data.importing.sources.decoding import endings_of, read_value
+from fourm_runtime.data.importing.sources.source import (
     Reading,
     Source,
     absences,
@@ -18,6 +17,7 @@ from fourm_runtime.data.sources.source import (
     mismatch,
     unknown_modality,
 )
+from fourm_runtime.data.rows import LocatedRow
 from fourm_schema.errors import DataError
 
 
