@@ -258,7 +258,7 @@ def test_damaged_samples_are_counted_and_the_rest_is_stored(tmp_path: Path) -> N
         "row": 0, "where": "", "what": "is damaged", "got": "noise", "mend": "restore it",
     }  # fmt: skip
     (reason,) = report.reasons
-    assert (reason.what, reason.samples) == ("is damaged", 4)
+    assert (reason.what, reason.faults) == ("is damaged", 4)
     assert run(tmp_path / "b", Generated(20)).quarantine is None
     assert not (tmp_path / "b" / "import" / "quarantine.jsonl").exists()
 

@@ -239,7 +239,7 @@ def import_samples(
     if report.quarantined:
         print(f"{report.quarantined:,} samples were left out; each is listed in {report.quarantine}")
         show_table(
-            "", ("faults", "what", "first"), ((one.samples, one.what, one.first) for one in report.reasons)
+            "", ("faults", "what", "first"), ((one.faults, one.what, one.first) for one in report.reasons)
         )
 
 

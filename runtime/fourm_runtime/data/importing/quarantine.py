@@ -18,12 +18,12 @@ class Reason:
 
     Attributes:
         what: the rule that does not hold.
-        samples: how many faults break it.
+        faults: how many break it.
         first: where the first was found.
     """
 
     what: str
-    samples: int
+    faults: int
     first: str
 
 
