@@ -6,6 +6,8 @@ Every value follows from its sample's name: what a dataset holds can be checked 
 """
 
 import hashlib
+import json
+import os
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +20,10 @@ from fourm_codecs.base import StoredCodec
 from fourm_codecs.build import build_codec
 from fourm_runtime.data import store
 from fourm_runtime.data.dataset import Dataset
+from fourm_runtime.data.importing.importer import ImportSettings, import_source
+from fourm_runtime.data.importing.journal import folder_of, is_unfinished
+from fourm_runtime.data.importing.sources.opening import open_rows
+from fourm_runtime.data.location import Location
 from fourm_schema.load import parse_schema
 from fourm_schema.schema import Schema
 
@@ -93,8 +99,10 @@ def value(name: str, modality: str) -> object:
 def act(path: Path, step: Step) -> None:
     """Do one step, whether or not it was done before, in part or wholly."""
     if step.kind == "import":
-        if not store.exists(path):
-            Dataset.create(path, schema_of(0), _rows(step.names, 0), rows_per_fragment=ROWS_PER_FRAGMENT)
+        # A victim may die between the commit and the end of its journal: then the same import ends it.
+        if not store.exists(path) or is_unfinished(folder_of(Location.of(path))):
+            settings = ImportSettings(rows_per_fragment=ROWS_PER_FRAGMENT)
+            import_source(path, schema_of(0), open_rows(_source(path, step), schema_of(0)), settings)
         return
     dataset = Dataset.open(path)
     if step.kind == "append":
@@ -117,6 +125,16 @@ def act(path: Path, step: Step) -> None:
 def codecs_of(schema: Schema) -> dict[str, StoredCodec]:
     """The codec of each modality."""
     return {name: build_codec(schema, name) for name in schema.modalities}
+
+
+def _source(path: Path, step: Step) -> Path:
+    """The file that is imported, written by the first victim."""
+    file = path.with_suffix(".jsonl")
+    if not file.exists():
+        part = file.with_suffix(".part")
+        part.write_text("".join(f"{json.dumps(row)}\n" for row in _rows(step.names, 0)))
+        os.replace(part, file)
+    return file
 
 
 def _rows(names: list[str], added: int) -> Iterator[dict[str, object]]:
