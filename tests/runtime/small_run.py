@@ -1,15 +1,10 @@
 """A run small enough to be repeated in a test: four streams of made-up samples, a model of width 32.
 
-As a module it is one process of its own, for tests that kill processes or start several ranks:
-
-    python -m tests.runtime.small_run train RUN [--die-in-step N | --die-in-save N]
-    python -m tests.runtime.small_run rank RENDEZVOUS RANK SIZE FOLDER
+`train_until` and `one_rank` are what processes of their own do, in tests that kill them or start ranks.
 """
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from unittest import mock
@@ -156,33 +151,30 @@ def step_gradients(
     return named, losses, source, len(prepared.micro_batches)
 
 
-def own_process(root: Path, *arguments: str) -> "subprocess.Popen[bytes]":
-    """Run this module in a process of its own."""
-    path = os.pathsep.join([str(root), str(root / "codecs"), str(root / "runtime")])
-    command = [sys.executable, "-m", "tests.runtime.small_run", *arguments]
-    # As many threads as here: sums in other pieces would differ in their last bits.
-    threads = str(torch.get_num_threads())
-    return subprocess.Popen(
-        command, cwd=root, env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": threads}
-    )
-
-
 def _die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _train_alone(run: str, how: str = "", when: str = "0") -> None:
+def train_until(run: Path, threads: int, step: int | None = None, save: int | None = None) -> None:
+    """Train, and die in a step, or while the state of so many checkpoints is written.
+
+    Args:
+        run: where to.
+        threads: of torch; sums in other pieces would differ in their last bits.
+        step, save: when to die.
+    """
+    torch.set_num_threads(threads)
     saves = 0
 
     def count_or_die(prepared: PreparedStep, names: list[str], world: World, stop: bool) -> StepCounts:
-        if how == "--die-in-step" and prepared.step == int(when):
+        if prepared.step == step:
             _die()
         return count_step(prepared, names, world, stop)
 
     def save_or_die(directory: Path, state: TrainingState) -> None:
         nonlocal saves
         saves += 1
-        if how == "--die-in-save" and saves == int(when):
+        if saves == save:
             _die()
         save_state(directory, state)
 
@@ -190,21 +182,19 @@ def _train_alone(run: str, how: str = "", when: str = "0") -> None:
         mock.patch.object(loop, "count_step", count_or_die),
         mock.patch.object(checkpoints, "save_state", save_or_die),
     ):
-        small_train(Path(run), small_recipe())
+        small_train(run, small_recipe())
 
 
-def _one_rank(rendezvous: str, rank: str, size: str, folder: str) -> None:
+def one_rank(folder: Path, threads: int, rank: int, size: int) -> None:
+    """Compute a rank's gradient of one step, then its part of a run of six."""
+    torch.set_num_threads(threads)
     torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{rendezvous}", rank=int(rank), world_size=int(size)
+        "gloo", init_method=f"file://{folder / 'rendezvous'}", rank=rank, world_size=size
     )
     world = join_world("cpu")
     gradients, losses, source, _ = step_gradients(world=world)
     rows = torch.tensor(source.asked[0])
     found = {**gradients, "rows": rows, "sums": losses.sums, "norm": losses.norm}
-    save_file(found, Path(folder, f"rank{rank}.safetensors"))
-    small_train(Path(folder, "run"), small_recipe(steps={"total": 6}), world=world)
+    save_file(found, folder / f"rank{rank}.safetensors")
+    small_train(folder / "run", small_recipe(steps={"total": 6}), world=world)
     torch.distributed.destroy_process_group()
-
-
-if __name__ == "__main__":
-    (_train_alone if sys.argv[1] == "train" else _one_rank)(*sys.argv[2:])

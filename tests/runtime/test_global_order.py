@@ -1,7 +1,6 @@
 """However the work of a step is shared, it is the same step: over ranks, threads and processes."""
 
 import hashlib
-import multiprocessing
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from fourm_runtime.training.preparation import Preparation, PreparedStep
 from fourm_runtime.training.world import World
 from fourm_schema.allocation import allocate
 from fourm_schema.resolve import resolve
+from tests.forks import forks
 from tests.runtime.small_run import MadeUp, small_codecs, small_recipe, small_schema
 from tests.runtime.test_training import rows_of
 
@@ -110,14 +110,14 @@ def digest_of_steps(prepared: Preparation, steps: list[int]) -> list[str]:
 
 
 def test_a_reader_sent_to_another_process_reads_the_same_version_there(tmp_path: Path) -> None:
-    """Handles of Lance do not survive a fork and cannot be sent; a spawned worker opens the dataset anew."""
+    """Handles of Lance do not survive a fork and cannot be sent; a new process opens the dataset anew."""
     dataset = Dataset.create(tmp_path / "x.lance", small_schema(), rows_of(37))
     dataset.encode(small_codecs(small_schema()))
     with Reader(dataset, PLAN) as reader:
         prepared = Preparation(reader, ORDERS[0], MASKER, PLAN, ALLOCATION, SAMPLES)
         here = digest_of_steps(prepared, [4, 0, 2])
         Dataset.open(dataset.path).append(rows_of(5, "two"))
-        with multiprocessing.get_context("spawn").Pool(1) as workers:
+        with forks().Pool(1) as workers:
             there = workers.apply(digest_of_steps, (prepared, [4, 0, 2]))
 
     assert there == here

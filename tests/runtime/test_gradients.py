@@ -17,10 +17,11 @@ from fourm_runtime.training.preparation import Preparation
 from fourm_runtime.training.step import StepCounts, compute_gradients
 from fourm_runtime.training.world import World
 from fourm_schema.resolve import resolve
+from tests.forks import fork
 from tests.runtime.small_run import (
     ROWS,
     MadeUp,
-    own_process,
+    one_rank,
     small_recipe,
     small_schema,
     small_train,
@@ -94,12 +95,13 @@ def test_parts_of_any_number_of_ranks_add_up_to_the_whole_step(
 
 
 @pytest.fixture(scope="module")
-def two_ranks(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
+def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two real processes under gloo wrote: the gradient of the 64 samples, and a run of 6 steps."""
     folder = tmp_path_factory.mktemp("ranks")
-    given = ("rank", str(folder / "rendezvous"))
-    ranks = [own_process(root, *given, str(rank), "2", str(folder)) for rank in range(2)]
-    assert [process.wait(timeout=180) for process in ranks] == [0, 0]
+    ranks = [fork(one_rank, folder, torch.get_num_threads(), rank, 2) for rank in range(2)]
+    for process in ranks:
+        process.join(180)
+    assert [process.exitcode for process in ranks] == [0, 0]
     return folder
 
 

@@ -2,8 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
 import time
 import tracemalloc
 from contextlib import AbstractContextManager
@@ -28,7 +26,8 @@ from fourm_runtime.data.importing.sources.source import Source
 from fourm_runtime.data.rows import LocatedRow
 from fourm_schema.errors import DataError
 from fourm_schema.load import parse_schema
-from tests.conftest import ROOT
+from tests.forks import fork
+from tests.runtime.killed_writers import import_lines
 
 YAML = """
 version: 1
@@ -336,27 +335,15 @@ def test_a_killed_process_is_taken_up_by_the_next(tmp_path: Path) -> None:
     """SIGKILL, as by the system that runs out of memory; nothing is told to the process."""
     lines = (json.dumps({"number": [number]}) + "\n" for number in range(6_000))
     (tmp_path / "a.jsonl").write_text("".join(lines))
-    (tmp_path / "m.yaml").write_text(YAML)
-    code = f"""
-import sys
-sys.path[:0] = {[str(ROOT), str(ROOT / "codecs"), str(ROOT / "runtime")]!r}
-from pathlib import Path
-from fourm_schema.load import load_schema
-from fourm_runtime.data.importing.importer import ImportSettings, import_source
-from fourm_runtime.data.importing.sources.opening import open_source
-from fourm_runtime.data.importing.sources.source import Reading
-SCHEMA = load_schema({str(tmp_path / "m.yaml")!r})
-source = open_source({str(tmp_path / "a.jsonl")!r}, Reading(SCHEMA, frozenset(SCHEMA.modalities)))
-import_source(Path({str(tmp_path / "a.lance")!r}), SCHEMA, source, ImportSettings(rows_per_fragment=300))
-"""
     journal = tmp_path / "a.lance" / "import" / "journal.jsonl"
-    process = subprocess.Popen([sys.executable, "-c", code])
-    while process.poll() is None and not (journal.is_file() and journal.read_bytes().count(b"\n") > 3):
+    process = fork(import_lines, YAML, tmp_path / "a.jsonl", tmp_path / "a.lance")
+    while process.is_alive() and not (journal.is_file() and journal.read_bytes().count(b"\n") > 3):
         time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    process.kill()
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
     assert not store.exists(tmp_path / "a.lance")
-    subprocess.run([sys.executable, "-c", code], check=True)
+    import_lines(YAML, tmp_path / "a.jsonl", tmp_path / "a.lance")
 
     assert sorted(numbers(tmp_path / "a.lance")) == list(range(6_000))
     assert not journal.exists()

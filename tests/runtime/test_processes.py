@@ -2,17 +2,26 @@
 
 import multiprocessing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from fourm_runtime.data.dataset import Dataset
+from fourm_runtime.training import processes
 from fourm_runtime.training.metrics import read_metrics
 from fourm_runtime.training.processes import run_in_processes
 from fourm_runtime.training.trainer import train
 from fourm_schema.errors import TrainingError
+from tests.forks import forks
 from tests.runtime.rank_work import die_in_rank_1, number_off, refuse_in_rank_1
 from tests.runtime.small_run import small_codecs, small_recipe, small_schema
 from tests.runtime.test_training import rows_of
+
+
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ranks that need not load torch first; that those of a run can start from nothing, one test shows."""
+    monkeypatch.setattr(processes, "multiprocessing", SimpleNamespace(get_context=lambda _: forks()))
 
 
 def test_processes_are_the_ranks_of_one_world() -> None:
@@ -20,6 +29,7 @@ def test_processes_are_the_ranks_of_one_world() -> None:
     assert run_in_processes(2, "cpu", number_off) == (0, 2, 3.0)
 
 
+@pytest.mark.usefixtures("forked")
 def test_an_error_of_one_rank_is_the_error_of_all() -> None:
     """The other rank waits for it in vain; the user sees the error itself, no traceback of a process."""
     with pytest.raises(TrainingError, match="step 3: the loss is not finite; lower the learning rate"):
@@ -27,6 +37,7 @@ def test_an_error_of_one_rank_is_the_error_of_all() -> None:
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.usefixtures("forked")
 def test_a_rank_that_dies_ends_the_others() -> None:
     """A killed process says nothing: its end does."""
     with pytest.raises(TrainingError) as caught:
@@ -38,6 +49,7 @@ def test_a_rank_that_dies_ends_the_others() -> None:
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.usefixtures("forked")
 def test_two_processes_train_the_model_that_one_trains(tmp_path: Path) -> None:
     """Same samples, masks and losses, whoever computes them; one process writes the files."""
     schema = small_schema()
@@ -46,10 +58,10 @@ def test_two_processes_train_the_model_that_one_trains(tmp_path: Path) -> None:
     recipe = small_recipe(steps={"total": 3, "samples_per_step": 32})
     one, two = (
         train(
-            recipe, schema, data, tmp_path / f"{processes}", codecs=small_codecs(schema), held_out=data,
-            device="cpu", processes=processes, quiet=True,
+            recipe, schema, data, tmp_path / f"{number}", codecs=small_codecs(schema), held_out=data,
+            device="cpu", processes=number, quiet=True,
         )
-        for processes in (1, 2)
+        for number in (1, 2)
     )  # fmt: skip
 
     assert two.finished and two.leads and one.last is not None and two.last is not None

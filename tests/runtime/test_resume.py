@@ -14,7 +14,8 @@ from fourm_runtime.checkpoints import store as checkpoints
 from fourm_runtime.training.metrics import METRICS, StepMetrics, read_metrics
 from fourm_schema.errors import TrainingError
 from fourm_schema.resolve import resolve
-from tests.runtime.small_run import MadeUp, own_process, small_recipe, small_schema, small_train
+from tests.forks import fork
+from tests.runtime.small_run import MadeUp, small_recipe, small_schema, small_train, train_until
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +41,13 @@ def assert_as_if_unbroken(run: Path, unbroken: Path) -> None:
 
 
 def test_a_run_killed_in_any_step_goes_on_as_if_it_had_not_been(
-    unbroken: tuple[Path, MadeUp], tmp_path: Path, root: Path
+    unbroken: tuple[Path, MadeUp], tmp_path: Path
 ) -> None:
     """SIGKILL leaves no time to tidy up. The step is drawn anew each time: no step is special."""
     step = int(np.random.default_rng().integers(1, 12))
-    killed = own_process(root, "train", str(tmp_path / "run"), "--die-in-step", str(step))
-    assert killed.wait(timeout=120) == -signal.SIGKILL, f"killed in step {step}"
+    killed = fork(train_until, tmp_path / "run", torch.get_num_threads(), step)
+    killed.join(120)
+    assert killed.exitcode == -signal.SIGKILL, f"killed in step {step}"
     assert len(read_metrics(tmp_path / "run")) == step
 
     source = MadeUp(resolve(small_schema()))
@@ -56,11 +58,12 @@ def test_a_run_killed_in_any_step_goes_on_as_if_it_had_not_been(
 
 
 def test_a_run_killed_while_it_writes_a_checkpoint_goes_on_from_the_one_before(
-    unbroken: tuple[Path, MadeUp], tmp_path: Path, root: Path
+    unbroken: tuple[Path, MadeUp], tmp_path: Path
 ) -> None:
     """A half-written checkpoint is never found under a checkpoint's name, and does not stay."""
-    killed = own_process(root, "train", str(tmp_path / "run"), "--die-in-save", "2")
-    assert killed.wait(timeout=120) == -signal.SIGKILL
+    killed = fork(train_until, tmp_path / "run", torch.get_num_threads(), None, 2)
+    killed.join(120)
+    assert killed.exitcode == -signal.SIGKILL
     folder = tmp_path / "run" / "checkpoints"
     assert sorted(entry.name for entry in folder.iterdir()) == [
         ".step-00000008.new",
