@@ -3,79 +3,34 @@
 import json
 import os
 import pickle  # noqa: TID251  (to prove that a pickle in place of a file is not run)
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+import signal
 from pathlib import Path
 
 import attrs
 import numpy as np
 import pytest
-import torch
-from numpy.typing import NDArray
 from PIL import Image as Picture
 
-from fourm_codecs import fit_values
 from fourm_codecs.base import Parts, TokenBatch
 from fourm_codecs.build import build_codec
-from fourm_codecs.fit import FitRecipe, Fitted, fit
+from fourm_codecs.fit import Fitted, fit
 from fourm_codecs.fit_report import round_trip
-from fourm_codecs.fit_values import FitValues
-from fourm_codecs.image_tokenizer import ImageTokenizer, build_network, law_of, natural, view_of
+from fourm_codecs.image_tokenizer import ImageTokenizer, build_network, natural
 from fourm_codecs.lawbook.given_values import violations
 from fourm_codecs.store import codec_hash, load_codec, save_codec
 from fourm_schema.errors import CodecError
-from fourm_schema.modality import Image
 from fourm_schema.schema import Schema
-
-RECIPE = FitRecipe(steps=30, batch_size=8, save_every=10, log_every=5)
-
-
-def entry_of(**changed: object) -> Image:
-    declared: dict[str, object] = {
-        "kind": "image",
-        "size": 4,
-        "patch": 2,
-        "cell": {"type": "continuous", "range": [0, 16], "levels": 17, "unit": "grey"},
-        "vocab_size": 40,
-    }
-    schema = Schema.model_validate({"version": 1, "modalities": {"x": declared | changed}})
-    entry = schema.modalities["x"]
-    assert isinstance(entry, Image)
-    return entry
-
-
-ENTRY = entry_of()
-KINDS = {
-    "levels": ENTRY,
-    "rgb": entry_of(cell={"type": "continuous", "channels": 3, "range": [0, 255]}, size=[4, 6]),
-    "direction": entry_of(cell={"type": "direction"}),
-}
-
-
-def images(count: int, seed: int = 0) -> NDArray[np.float64]:
-    """Images with a bright and a dark half, at any of four places: something to learn."""
-    generator = np.random.default_rng(seed)
-    places = generator.integers(4, size=count)
-    return np.stack(
-        [np.rot90(np.repeat([[2.0], [2.0], [13.0], [13.0]], 4, axis=1), place) for place in places]
-    )
-
-
-def untrained(entry: Image, seed: int = 0) -> ImageTokenizer:
-    network = build_network("x", entry, "tiny", torch.Generator().manual_seed(seed))
-    return ImageTokenizer("x", entry, "tiny", network.eval().requires_grad_(False), law_of(entry, 0.95, 1.5))
-
-
-def drawn(entry: Image, count: int) -> list[object]:
-    """Values anywhere in the entry's range."""
-    generator = np.random.default_rng(0)
-    shape = (count, *entry.size) if entry.channels == 1 else (count, *entry.size, entry.channels)
-    if entry.cell.type == "direction":
-        vectors = generator.normal(size=shape)
-        return list(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True))
-    assert entry.cell.type == "continuous"
-    return list(generator.integers(0, int(entry.cell.range[1]) + 1, shape).astype(np.float64))
+from tests.codecs.drawn_images import (
+    ENTRY,
+    KINDS,
+    RECIPE,
+    drawn,
+    entry_of,
+    fit_until_killed,
+    images,
+    untrained,
+)
+from tests.forks import fork
 
 
 @pytest.fixture(scope="module")
@@ -275,32 +230,13 @@ def test_an_entry_that_it_cannot_serve_is_refused() -> None:
         build_network("x", no_codebook, "tiny")
 
 
-CHILD = """
-import os, signal, sys
-from pathlib import Path
-from fourm_codecs.fit import fit
-from tests.codecs.test_image_tokenizer import ENTRY, RECIPE, images
-
-reads = 0
-
-def chunks():
-    global reads
-    reads += 1
-    if reads == 5:
-        os.kill(os.getpid(), signal.SIGKILL)
-    yield from (images(60)[start : start + 16] for start in range(0, 60, 16))
-
-fit("x", ENTRY, chunks, Path(sys.argv[1]), RECIPE)
-"""
-
-
 def test_a_fit_that_was_killed_goes_on_as_if_it_had_not_been(
     fitted: tuple[Fitted, Path], tmp_path: Path
 ) -> None:
     """Bit for bit: the order of images, the moments of the optimizer and the learning rate all come back."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    child = subprocess.run([sys.executable, "-c", CHILD, str(tmp_path)], env=environment, check=False)
-    assert child.returncode == -9
+    killed = fork(fit_until_killed, tmp_path)
+    killed.join(120)
+    assert killed.exitcode == -signal.SIGKILL
     left = json.loads((tmp_path / "fit" / "fit.json").read_text("utf-8"))["step"]
     assert 0 < left < RECIPE.steps, "killed between two saved states"
 
@@ -342,63 +278,3 @@ def test_a_damaged_state_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CodecError, match=r"is not the file that fit\.json names; it is damaged; fit without"):
         fit("x", ENTRY, images(20), tmp_path, recipe, resume=True)
     assert fit("x", ENTRY, images(20), tmp_path, recipe).report.steps == 1
-
-
-def test_a_fit_draws_from_no_global_generator(tmp_path: Path) -> None:
-    before = torch.get_rng_state()
-    fit("x", ENTRY, images(20), tmp_path, attrs.evolve(RECIPE, steps=1))
-
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: FitRecipe(steps=0), r"^fit\.steps: must be 1 or more; got 0$"),
-        (lambda: FitRecipe(seed=-1), r"^fit\.seed: must be 0 or more; got -1$"),
-        (lambda: FitRecipe(lr=0.0), r"^fit\.lr: must be above 0; got 0\.0$"),
-    ],
-)
-def test_a_recipe_that_trains_nothing_is_refused(make: Callable[[], FitRecipe], message: str) -> None:
-    with pytest.raises(CodecError, match=message):
-        make()
-
-
-def test_too_few_values_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(CodecError, match=r"^x: a fit needs 10 values or more; got 9; one in ten is held out"):
-        fit("x", ENTRY, images(9), tmp_path, RECIPE)
-
-
-def test_each_pass_takes_each_value_once_and_none_that_is_held_out() -> None:
-    """Also where the values do not fit into the buffer, and whatever their chunks are."""
-    numbered = [np.full((4, 4), float(number)) for number in range(16)]
-    view = view_of("x", ENTRY)
-
-    def chunks() -> Iterator[list[NDArray[np.float64]]]:
-        yield numbered[:3]
-        yield numbered[3:]
-
-    for room in (4, 1000):
-        data = FitValues("x", chunks, view, buffer_bytes=room * 4 * 16)
-        stream = data.batches(5, seed=1)
-        passes = [np.concatenate([next(stream) for _ in range(3)])[:, 0, 0] for _ in range(3)]
-        expected = sorted(set(range(16)) - {9})
-        for order in passes:
-            assert sorted(np.rint(np.asarray(order, np.float64) * 8 + 8).astype(int).tolist()) == expected
-        assert not np.array_equal(passes[0], passes[1])
-        later = data.batches(5, seed=1, skip=4)
-        assert np.array_equal(next(later)[:, 0, 0], passes[1][5:10])
-
-
-def test_what_is_held_out_is_bounded_and_the_rest_is_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A tenth of a large dataset would not fit into memory, and to train on none of it would be a waste."""
-    numbered = [np.full((4, 4), number / 4) for number in range(40)]
-    monkeypatch.setattr(fit_values, "HELD_OUT_BYTES", 2 * 4 * 16)
-    monkeypatch.setattr(fit_values, "CHUNK", 7)
-    data = FitValues("x", numbered, view_of("x", ENTRY))
-
-    held_out = data.held_out()
-    trained = np.rint(np.asarray(next(data.batches(38, seed=0))[:, 0, 0], np.float64) * 32 + 32).astype(int)
-
-    assert [int(np.asarray(value)[0, 0] * 4) for value in held_out] == [9, 19]
-    assert sorted(trained.tolist()) == sorted(set(range(40)) - {9, 19})

@@ -1,35 +1,16 @@
-"""A dataset gives back what was put in, in whole versions, whoever is killed while writing."""
+"""A dataset gives back what was put in, in whole versions."""
 
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from fourm_codecs.base import TokenBatch
-from fourm_runtime.data import staged_files, store
 from fourm_runtime.data.dataset import Dataset
 from fourm_schema.errors import DataError
 from fourm_schema.load import parse_schema
-from tests.runtime.data_samples import PLAN, SCHEMA, YAML, codecs_of, encoded, samples
-
-TOKENS = [stream for stream in PLAN.streams if not stream.is_dense]
-
-
-def columns(dataset: Dataset) -> dict[str, list[object]]:
-    """Every token column of a dataset, as plain lists."""
-    table = dataset.arrow.to_table(columns=[stream.column for stream in TOKENS])
-    return {name: table[name].to_pylist() for name in table.column_names}
-
-
-def raw(dataset: Dataset, name: str) -> list[object]:
-    return list(dataset.arrow.to_table(columns=[name])[name].to_pylist())
+from tests.runtime.data_samples import SCHEMA, YAML, codecs_of, encoded, samples
+from tests.runtime.stored_columns import columns, raw
 
 
 def test_every_value_comes_back_and_null_stays_null(tmp_path: Path) -> None:
@@ -45,23 +26,6 @@ def test_every_value_comes_back_and_null_stays_null(tmp_path: Path) -> None:
     assert raw(dataset, "sample") == list(range(250))
     assert raw(dataset, "id") == [str(index) for index in range(250)]
     assert dataset.schema == SCHEMA
-
-
-def test_tokens_are_what_the_codec_gives_for_each_sample(tmp_path: Path) -> None:
-    """Row by row, so that no batch border and no null shifts a row."""
-    dataset, codecs = encoded(tmp_path / "a.lance")
-    given = list(samples(250))
-
-    for stream in TOKENS:
-        codec = codecs[stream.modality]
-        for row, stored in zip(given, columns(dataset)[stream.column], strict=True):
-            value = row[stream.modality]
-            if value is None:
-                assert stored is None
-            elif isinstance(value, list):
-                assert stored == [codec.encode([text]).ids.tolist() for text in value]
-            else:
-                assert stored == codec.encode([value]).ids.tolist()
 
 
 def test_columns_have_the_smallest_exact_types(tmp_path: Path) -> None:
@@ -105,32 +69,6 @@ def test_a_dataset_may_begin_empty(tmp_path: Path) -> None:
     assert dataset.append(samples(3)) == 3
     assert raw(dataset, "sample") == [0, 1, 2]
     assert dataset.append([]) == 0
-
-
-def test_sample_numbers_are_never_given_twice(tmp_path: Path) -> None:
-    """They seed the masks: two samples of one number would always be masked alike."""
-    dataset = Dataset.create(tmp_path / "a.lance", SCHEMA, samples(30))
-    other = Dataset.open(tmp_path / "a.lance")
-    dataset.append(samples(20))
-    other.append({**row, "id": f"later-{index}"} for index, row in enumerate(samples(10)))
-
-    assert raw(other, "sample") == list(range(60))
-    assert raw(other, "id")[49:52] == ["49", "later-0", "later-1"]
-
-
-def test_appended_rows_are_encoded_next_and_no_others(tmp_path: Path) -> None:
-    dataset, codecs = encoded(tmp_path / "a.lance")
-    before = columns(dataset)
-    dataset.append(samples(70, seed=1))
-    partial = dataset.status(codecs).streams
-    calls: list[tuple[str, int, int]] = []
-    dataset.encode(codecs, progress=lambda *call: calls.append(call))
-
-    assert {status.state for status in partial} == {"partial"}
-    assert {status.encoded_rows for status in partial} == {250}
-    assert calls == [(stream.name, 320, 320) for stream in TOKENS]
-    assert {status.state for status in dataset.status(codecs).streams} == {"encoded"}
-    assert {name: column[:250] for name, column in columns(dataset).items()} == before
 
 
 def test_status_counts_what_is_there(tmp_path: Path) -> None:
@@ -254,49 +192,6 @@ def test_opening_what_is_not_there_says_so(tmp_path: Path) -> None:
     assert Dataset.open(tmp_path / "a.lance", version="run-1").rows == 0
 
 
-def test_a_changed_codec_is_refused_by_name_until_the_column_is_replaced(tmp_path: Path) -> None:
-    """Ids of two vocabularies in one column would train on noise, silently."""
-    dataset, _ = encoded(tmp_path / "a.lance")
-    other = codecs_of(SCHEMA, iter(["entirely other words", "of another time"]))
-
-    status = {stream.stream: stream.state for stream in dataset.status(other).streams}
-    assert status == {
-        "digit.tokens": "encoded",
-        "classes.tokens": "encoded",
-        "shape.tokens": "encoded",
-        "caption.tokens": "stale",
-    }
-    with pytest.raises(DataError) as caught:
-        dataset.encode(other)
-    assert str(caught.value) == (
-        f"{tmp_path / 'a.lance'} column caption__tokens: holds ids that would not fit new ones: it was "
-        "encoded by another codec, or by one with other settings or training; "
-        "got 250 rows by codec 'wordpiece'; encode it anew as a whole: fourm data encode --replace"
-    )
-    version = dataset.version
-    dataset.encode(other, replace=True)
-    assert {stream.state for stream in dataset.status(other).streams} == {"encoded"}
-    texts = next(row["caption"] for row in samples(1))
-    assert isinstance(texts, list)
-    assert columns(dataset)["caption__tokens"][0] == [
-        other["caption"].encode([text]).ids.tolist() for text in texts
-    ]
-    assert Dataset.open(dataset.path, version).status(other).streams[-1].state == "stale"
-
-
-def test_a_changed_entry_makes_its_tokens_stale_and_no_others(tmp_path: Path) -> None:
-    dataset, codecs = encoded(tmp_path / "a.lance")
-    dataset.add_modality(parse_schema(YAML.replace("bins: 32", "bins: 16").replace("loss_weight", "")))
-
-    states = {stream.stream: (stream.state, stream.why) for stream in dataset.status().streams}
-    assert states["shape.tokens"] == ("stale", "its schema entry has changed since it was encoded")
-    assert states["digit.tokens"] == ("encoded", "")
-    with pytest.raises(
-        DataError, match=r"shape\.tokens has 16 ids; got 32 ids of codec 'bins'; build the codec"
-    ):
-        dataset.encode({"shape": codecs["shape"]}, replace=True)
-
-
 def test_a_modality_is_added_without_rewriting_and_filled_later(tmp_path: Path) -> None:
     dataset, codecs = encoded(tmp_path / "a.lance")
     before, files = columns(dataset), set((tmp_path / "a.lance" / "data").iterdir())
@@ -324,193 +219,3 @@ def test_values_that_do_not_fit_are_not_filled(tmp_path: Path) -> None:
         dataset.fill("height", lambda ids: [[10]] * len(ids))
     with pytest.raises(DataError, match=r"hieght: is no modality of this dataset; did you mean 'height'\?"):
         dataset.fill("hieght", lambda ids: ids)
-
-
-def test_a_value_that_cannot_be_encoded_is_named(tmp_path: Path) -> None:
-    rows = [{"caption": "short"}, {"id": "long-one", "caption": "a " * 40}]
-    dataset = Dataset.create(tmp_path / "a.lance", SCHEMA, rows)
-    codecs = codecs_of(SCHEMA, dataset.texts("caption"))
-    with pytest.raises(
-        DataError, match=r"sample 'long-one', caption\.tokens: cannot be encoded: .*at most 16 tokens"
-    ):
-        dataset.encode(codecs)
-    with pytest.raises(DataError, match=r"digit\.tokens: no codec is given for it; given: caption"):
-        dataset.encode({"caption": codecs["caption"]}, streams=["digit"])
-    with pytest.raises(DataError, match=r"digit\.pixels: is shown dense and has no ids to encode"):
-        dataset.encode(codecs, streams=["digit.pixels"])
-    with pytest.raises(
-        DataError, match=r"dgit: is no modality of this dataset, but has a codec; did you mean"
-    ):
-        dataset.encode({"dgit": codecs["digit"]})
-
-
-def test_an_interrupted_encoding_goes_on_where_it_was(tmp_path: Path) -> None:
-    dataset = Dataset.create(tmp_path / "a.lance", SCHEMA, samples(250), rows_per_fragment=100)
-    whole, codecs = encoded(tmp_path / "b.lance")
-
-    class Broken:
-        """A codec that fails from the 101st value on."""
-
-        def __init__(self) -> None:
-            self.seen = 0
-
-        def encode(self, values: list[NDArray[np.generic]]) -> TokenBatch:
-            self.seen += len(values)
-            if self.seen > 100:
-                raise RuntimeError("no more power")
-            return codecs["digit"].encode(values)
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(codecs["digit"], name)
-
-    with pytest.raises(RuntimeError, match="no more power"):
-        dataset.encode({"digit": Broken()})  # type: ignore[dict-item]  # it has what a codec has, by delegation
-    status = Dataset.open(dataset.path).status(codecs).streams[0]
-    assert (status.state, status.encoded_rows) == ("partial", 100)
-    calls: list[int] = []
-    dataset.encode(
-        codecs, progress=lambda stream, done, total: calls.append(done) if "digit" in stream else None
-    )
-    assert calls == [200, 250]
-    assert columns(dataset) == columns(whole)
-
-
-def at_once(*works: Callable[[], object]) -> None:
-    """Run each in a thread of its own; the first fault is raised."""
-    with ThreadPoolExecutor(len(works)) as threads:
-        for future in [threads.submit(work) for work in works]:
-            future.result()
-
-
-def test_samples_appended_at_once_are_numbered_apart(tmp_path: Path) -> None:
-    path = Dataset.create(tmp_path / "a.lance", SCHEMA).path
-    at_once(*[lambda: Dataset.open(path).append(samples(7))] * 5)
-
-    assert raw(Dataset.open(path), "sample") == list(range(35))
-
-
-def test_two_may_encode_while_a_third_appends(tmp_path: Path) -> None:
-    """Nothing is lost, nothing is encoded twice over, and what came late is left for the next time."""
-    path = tmp_path / "a.lance"
-    codecs = codecs_of(
-        SCHEMA, Dataset.create(path, SCHEMA, samples(200), rows_per_fragment=40).texts("caption")
-    )
-
-    def encode() -> None:
-        Dataset.open(path).encode(codecs)
-
-    at_once(encode, encode, lambda: Dataset.open(path).append(samples(50, seed=1)))
-    dataset = Dataset.open(path)
-    assert {status.encoded_rows for status in dataset.status(codecs).streams} <= {200, 250}
-    dataset.encode(codecs)
-    apart = Dataset.create(tmp_path / "b.lance", SCHEMA, [*samples(200), *samples(50, seed=1)])
-    apart.encode(codecs)
-    assert columns(dataset) == columns(apart)
-
-
-def test_compaction_keeps_tokens_and_the_order_of_rows(tmp_path: Path) -> None:
-    dataset, codecs = encoded(tmp_path / "a.lance")
-    before = columns(dataset)
-    dataset.arrow.optimize.compact_files()
-    compacted = Dataset.open(dataset.path)
-
-    assert len(compacted.arrow.get_fragments()) == 1
-    assert {status.state for status in compacted.status(codecs).streams} == {"encoded"}
-    assert columns(compacted) == before
-
-
-def test_ids_for_a_fragment_that_is_gone_are_refused(tmp_path: Path) -> None:
-    dataset, _ = encoded(tmp_path / "a.lance")
-    leaf = store.leaf_field(dataset.arrow, "digit__tokens")
-    values = dataset.arrow.to_table(columns=["digit__tokens"]).slice(0, 100).combine_chunks().to_batches()[0]
-    dataset.arrow.optimize.compact_files()
-
-    staged = staged_files.stage_column(dataset.path, 0, values)
-
-    with pytest.raises(DataError, match=r"digit__tokens: was rewritten meanwhile, by a compaction; run it"):
-        staged_files.commit_column(dataset.path, "digit__tokens", leaf, staged)
-    with pytest.raises(DataError, match=r"digit__tokens: was begun anew meanwhile, by another program"):
-        staged_files.commit_column(dataset.path, "digit__tokens", leaf + 100, staged)
-    assert not (dataset.path / "data" / staged.file).exists()
-
-
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from fourm_runtime.data import store
-from fourm_runtime.data.dataset import Dataset
-from tests.runtime.data_samples import codecs_of
-
-def die(*_, **__):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-dataset = Dataset.open(sys.argv[1])
-codecs = codecs_of(dataset.schema, dataset.texts("caption"))
-moment = sys.argv[2]
-if moment == "before commit":
-    store.LanceDataset.commit = die
-elif moment == "append":
-    from tests.runtime.data_samples import samples
-    def rows():
-        yield from samples(3000)
-        die()
-    dataset.append(rows())
-at = {"first batch": 1, "second fragment": 3, "third column": 7}.get(moment, 0)
-calls = []
-def progress(*call):
-    calls.append(call)
-    if len(calls) == at:
-        die()
-dataset.encode(codecs, progress=progress)
-"""
-
-
-@pytest.mark.parametrize(
-    "moment", ["first batch", "second fragment", "third column", "before commit", "append"]
-)
-def test_a_killed_process_loses_at_most_one_fragment(tmp_path: Path, root: Path, moment: str) -> None:
-    """SIGKILL leaves no time to tidy up: what was committed is whole, and running again ends the same."""
-    whole, codecs = encoded(tmp_path / "b.lance")
-    dataset = Dataset.create(tmp_path / "a.lance", SCHEMA, samples(250), rows_per_fragment=100)
-    search = os.pathsep.join(map(str, (root, root / "codecs", root / "runtime")))
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(dataset.path), moment],
-        env={**os.environ, "PYTHONPATH": search, "OMP_NUM_THREADS": "1"},
-        cwd=root,
-        timeout=120,
-        check=False,
-    )
-
-    assert done.returncode == -signal.SIGKILL
-    again = Dataset.open(dataset.path)
-    assert again.rows == 250
-    again.encode(codecs)
-    assert columns(again) == columns(whole)
-    again.append(samples(5))
-    assert raw(again, "sample") == list(range(255))
-
-
-def test_a_commit_that_another_writer_came_before_is_repeated(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Lance refuses such a commit as retryable; the work of an hour must not be lost for it."""
-    dataset = Dataset.create(tmp_path / "a.lance", SCHEMA, samples(20))
-    codecs = codecs_of(SCHEMA, dataset.texts("caption"))
-    commit, refused = store.LanceDataset.commit, list[bool]()
-
-    def refuse_first(*args: object, **kwargs: object) -> object:
-        if not refused:
-            refused.append(True)
-            raise OSError("Retryable commit conflict for version 3")
-        return commit(*args, **kwargs)  # type: ignore[arg-type]  # passed on as they came
-
-    monkeypatch.setattr(store.LanceDataset, "commit", refuse_first)
-    dataset.encode({"digit": codecs["digit"]})
-    assert dataset.status().streams[0].state == "encoded"
-    monkeypatch.setattr(store.LanceDataset, "commit", _always_refuse)
-    with pytest.raises(DataError, match=r"column shape__tokens: cannot be committed; got Retryable"):
-        dataset.encode({"shape": codecs["shape"]})
-
-
-def _always_refuse(*_: object, **__: object) -> None:
-    raise OSError("Retryable commit conflict for version 3")
