@@ -4,8 +4,10 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
+import attrs
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,32 +26,40 @@ def modules() -> Iterator[tuple[str, Path]]:
             yield room, path
 
 
-def imported(path: Path) -> set[str]:
-    """Names a module imports, wherever in it: `a.b` for both `import a.b` and `from a.b import c`."""
-    names: set[str] = set()
+@attrs.frozen
+class Facts:
+    """What the rules ask of a module.
+
+    Attributes:
+        imported: names that it imports, wherever in it: `a.b` for both `import a.b` and `from a.b import c`.
+        calls: every call whose callee is a dotted name: (line, `a.b.c`).
+        strings: its string constants.
+    """
+
+    imported: frozenset[str]
+    calls: tuple[tuple[int, str], ...]
+    strings: frozenset[str]
+
+    @property
+    def roots(self) -> set[str]:
+        """Top-level packages that it imports."""
+        return {name.partition(".")[0] for name in self.imported}
+
+
+@cache
+def facts(path: Path) -> Facts:
+    """Read once for all rules: parsing all modules takes seconds."""
+    names, called, strings = set[str](), list[tuple[int, str]](), set[str]()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names.add(node.module)
-    return names
-
-
-def roots(path: Path) -> set[str]:
-    """Top-level packages a module imports."""
-    return {name.partition(".")[0] for name in imported(path)}
-
-
-def calls(path: Path) -> Iterator[tuple[int, str]]:
-    """Every call whose callee is a dotted name: (line, `a.b.c`)."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Call):
-            yield node.lineno, ast.unparse(node.func)
-
-
-def string_constants(path: Path) -> set[str]:
-    nodes = ast.walk(ast.parse(path.read_text()))
-    return {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+        elif isinstance(node, ast.Call):
+            called.append((node.lineno, ast.unparse(node.func)))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            strings.add(node.value)
+    return Facts(frozenset(names), tuple(called), frozenset(strings))
 
 
 def place(path: Path) -> str:
@@ -94,23 +104,29 @@ def test_names_of_test_files_are_unique() -> None:
 )
 def test_imports_run_one_way(room: str, above: set[str]) -> None:
     """schema <- codecs <- runtime: a lower room works on a machine that lacks what the upper one needs."""
-    faults = {place(path): roots(path) & above for owner, path in modules() if owner == room}
+    faults = {place(path): facts(path).roots & above for owner, path in modules() if owner == room}
 
     assert {name: names for name, names in faults.items() if names} == {}
 
 
 def test_only_the_data_folder_imports_lance() -> None:
     """The model half must run, train aside, where there is no Lance."""
-    users = {place(path) for _, path in modules() if "lance" in roots(path)}
+    users = {place(path) for _, path in modules() if "lance" in facts(path).roots}
 
+    assert users
     assert {name for name in users if not name.startswith("runtime/fourm_runtime/data/")} == set()
 
 
 def test_only_the_attention_modules_import_xformers() -> None:
     """One place knows the backend, so that one place changes when the backend does."""
-    users = {path.stem for _, path in modules() if "xformers" in roots(path)}
+    users = {
+        path.stem
+        for _, path in modules()
+        if "xformers" in facts(path).roots
+        or any(name.startswith("xformers.") for name in facts(path).strings)
+    }
 
-    assert users <= {"attention", "cpu_operator"}
+    assert users == {"attention_backend", "cpu_operator"}
 
 
 def test_the_schema_room_loads_no_torch() -> None:
@@ -171,7 +187,7 @@ def test_nothing_touches_global_random_state() -> None:
     faults = [
         f"{place(path)}:{line} {name}"
         for _, path in modules()
-        for line, name in calls(path)
+        for line, name in facts(path).calls
         if name in seeds or (name.startswith(legacy) and name not in allowed)
     ]
 
@@ -189,12 +205,14 @@ def test_no_file_is_read_by_unpickling_or_by_evaluating() -> None:
         "exec",
         "yaml.unsafe_load",
     }
-    faults = [f"{place(p)}:{n} {name}" for _, p in modules() for n, name in calls(p) if name in forbidden]
-    faults += [f"{place(p)} YAML(typ='unsafe')" for _, p in modules() if "unsafe" in string_constants(p)]
+    faults = [
+        f"{place(p)}:{n} {name}" for _, p in modules() for n, name in facts(p).calls if name in forbidden
+    ]
+    faults += [f"{place(p)} YAML(typ='unsafe')" for _, p in modules() if "unsafe" in facts(p).strings]
     faults += [
         f"{place(p)} imports {sorted(found)}"
         for _, p in modules()
-        if (found := roots(p) & {"pickle", "dill", "cloudpickle"})
+        if (found := facts(p).roots & {"pickle", "dill", "cloudpickle"})
     ]
 
     assert faults == []

@@ -24,12 +24,25 @@ import digits  # noqa: E402
 import evaluation  # noqa: E402
 import measures  # noqa: E402
 
+TRAIN, HELD_OUT = 340, 60
+FEW_DIGITS = f"""
+import runpy, sys
+sys.argv = sys.argv[1:]
+sys.path.insert(0, {str(FOLDER)!r})
+import digits, evaluation, steering
+evaluation.DRAWN_PER_DIGIT, steering.DRAWS = 5, 1
+load_digits = digits.load_digits
+digits.load_digits = lambda **asked: tuple(part[:{TRAIN + HELD_OUT}] for part in load_digits(**asked))
+digits.load_splits.__defaults__ = ({HELD_OUT}, 0)
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
 
 def run_script(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the script as `make quickstart` does, in a process of its own."""
+    """Run the script as `make quickstart` does, in a process of its own, on few digits and few drawings."""
     path = os.pathsep.join(str(ROOT / room) for room in (".", "codecs", "runtime"))
     return subprocess.run(
-        [sys.executable, str(FOLDER / "quickstart.py"), *arguments],
+        [sys.executable, "-c", FEW_DIGITS, str(FOLDER / "quickstart.py"), *arguments],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": path},
         capture_output=True,
@@ -67,7 +80,7 @@ def test_what_its_schema_does_not_declare_lies_beside_the_datasets(
     young: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
     """A modality that is added later finds its values there, one line per sample."""
-    for name, count in (("train", 2 * 1437), ("held-out", 360)):
+    for name, count in (("train", 2 * TRAIN), ("held-out", HELD_OUT)):
         lines = (young[0] / "more" / f"{name}.jsonl").read_text().splitlines()
         assert len({json.loads(line)["id"] for line in lines}) == count
     declared = load_schema(FOLDER / "modalities.yaml").modalities
@@ -80,7 +93,7 @@ def test_even_a_young_model_writes_only_valid_sets(
     """The grammar sees to it, not the training."""
     valid, sets = json.loads(young[1].stdout)["valid"]
 
-    assert valid == sets == 4 * 360
+    assert valid == sets == 4 * HELD_OUT
 
 
 def test_the_report_is_one_page_that_a_phone_can_show(

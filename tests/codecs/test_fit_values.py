@@ -18,10 +18,11 @@ from tests.codecs.drawn_images import ENTRY, RECIPE, images
 
 
 def test_a_fit_draws_from_no_global_generator(tmp_path: Path) -> None:
-    before = torch.get_rng_state()
+    before, of_numpy = torch.get_rng_state(), np.random.get_state(legacy=False)
     fit("x", ENTRY, images(20), tmp_path, attrs.evolve(RECIPE, steps=1))
 
     assert torch.equal(torch.get_rng_state(), before)
+    assert str(np.random.get_state(legacy=False)) == str(of_numpy)
 
 
 @pytest.mark.parametrize(
