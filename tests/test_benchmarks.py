@@ -46,7 +46,7 @@ def test_the_loader_benchmark_reads_the_same_rows_by_every_way(tmp_path: Path) -
     import loader
     from token_rows import draw_rows, token_schema
 
-    found = loader.measure(rows=1536, epochs=2, threads=2, tar_rows=512, rounds=1, folder=tmp_path)
+    found = loader.measure(rows=1024, epochs=2, threads=2, tar_rows=256, rounds=1, folder=tmp_path)
     assert set(found.rates) == {"packed", "unmasked", "scan", "memcpy", "tars"}
     assert all(0 < tokens <= loader.BUDGET for tokens in found.tokens)
     assert found.bytes_per_row > 12 * 196 * 2
@@ -58,7 +58,7 @@ def test_the_loader_benchmark_reads_the_same_rows_by_every_way(tmp_path: Path) -
 
     schema = token_schema()
     names = {stream.name: stream.modality for stream in resolve(schema).streams}
-    _, columns = next(draw_rows(schema, 1536))
+    _, columns = next(draw_rows(schema, 1024))
     batch = next(loader.read_tars(tmp_path / "tars", schema, names))
     with Reader(Dataset.open(tmp_path / "rows.lance"), resolve(schema)) as reader:
         stored = reader.batch(np.arange(loader.STEP)).columns

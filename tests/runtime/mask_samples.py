@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fourm_runtime.batch import Batch, Column, Dense, Grid, Masked, Selection, Sequences
+from fourm_runtime.masking.mask import Masker
 from fourm_runtime.masking.mixture import AllToAll, Biased, BudgetEntry, From, MaskEntry, Mixture, expand
 from fourm_schema.plan import Plan
 from fourm_schema.resolve import resolve
@@ -77,6 +78,11 @@ def view(masked: Masked, sample: int) -> dict[str, tuple[list[int], ...]]:
         for name, selection in selections.items()
     }
     return {name: tokens for name, tokens in found.items() if tokens[0]}
+
+
+def digest_of_some() -> str:
+    """All that a mask says about twenty samples."""
+    return digest(Masker(PLAN, make_mixture(), 3)(make_batch(range(20)), 1))
 
 
 def digest(masked: Masked) -> str:

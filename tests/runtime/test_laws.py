@@ -19,6 +19,7 @@ from fourm_codecs.bins import BinsCodec
 from fourm_runtime.attention import Blocks
 from fourm_runtime.batch import Int32, MicroBatch
 from fourm_runtime.cli.app import app
+from fourm_runtime.lawbook import workers
 from fourm_runtime.lawbook.book import CHAPTERS, SCHEMA, cases, hold
 from fourm_runtime.lawbook.report import law_report
 from fourm_runtime.masking.draws import sample_keys
@@ -26,6 +27,7 @@ from fourm_runtime.packing import _rows
 from fourm_runtime.transformer import Routes
 from fourm_schema.lawbook.search import Profile
 from fourm_schema.load import load_schema, parse_schema
+from tests.forks import forks
 
 SMALL = """\
 version: 1
@@ -134,11 +136,14 @@ def test_an_example_keeps_every_law_its_learned_codecs_untrained_and_fitted(root
     assert any(each.subject.endswith(" (fitted)") for each in outcomes)
 
 
-def test_several_processes_find_what_one_finds(small: Path) -> None:
+def test_several_processes_find_what_one_finds(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The laws are shared out, not the examples: which process tries one changes nothing."""
+    asked_for: list[str] = []
+    monkeypatch.setattr(workers, "get_context", lambda how: asked_for.append(how) or forks())
     asked = (small, "--modality", "wind", "--modality", "crowd", "--examples", 2, "--json")
 
     assert run(*asked, "--workers", 2) == run(*asked)
+    assert asked_for == ["spawn"], "these processes are as new, but have loaded the libraries"
 
 
 def test_there_are_many_laws_and_each_has_a_name_of_its_own() -> None:

@@ -1,8 +1,5 @@
 """The masker end to end: what it selects is there, is not selected twice, and depends on nothing else."""
 
-import subprocess
-import sys
-
 import attrs
 import numpy as np
 from hypothesis import given
@@ -12,11 +9,12 @@ from fourm_runtime.batch import Batch, Column, Grid, Selection, Sequences
 from fourm_runtime.masking.mask import Masker
 from fourm_runtime.masking.mixture import Component, Mixture
 from fourm_runtime.masking.spans import is_sentinel, merge, target_sequence
+from tests.forks import forks
 from tests.runtime.mask_samples import (
     INPUT_BUDGET,
     PLAN,
     TARGET_BUDGET,
-    digest,
+    digest_of_some,
     make_batch,
     make_mixture,
     view,
@@ -139,17 +137,10 @@ def test_seed_epoch_and_sample_id_each_change_the_mask() -> None:
 
 def test_another_process_draws_the_same_masks() -> None:
     """No salted hash, no state of a process and no clock takes part."""
-    code = (
-        f"import sys; sys.path[:0] = {[path for path in sys.path if path]!r}\n"
-        "from tests.runtime.mask_samples import PLAN, digest, make_batch, make_mixture\n"
-        "from fourm_runtime.masking.mask import Masker\n"
-        "print(digest(Masker(PLAN, make_mixture(), 3)(make_batch(range(20)), 1)))\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    with forks().Pool(1) as processes:
+        there = processes.apply(digest_of_some)
 
-    assert done.stdout.strip() == digest(Masker(PLAN, make_mixture(), 3)(make_batch(range(20)), 1)), (
-        done.stderr
-    )
+    assert there == digest_of_some()
 
 
 PUBLISHED: list[dict[str, tuple[list[int], ...]]] = [

@@ -21,7 +21,8 @@ from tests.runtime.test_training import rows_of
 @pytest.fixture
 def forked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ranks that need not load torch first; that those of a run can start from nothing, one test shows."""
-    monkeypatch.setattr(processes, "multiprocessing", SimpleNamespace(get_context=lambda _: forks()))
+    new = SimpleNamespace(get_context={"spawn": forks()}.__getitem__)
+    monkeypatch.setattr(processes, "multiprocessing", new)
 
 
 def test_processes_are_the_ranks_of_one_world() -> None:
