@@ -78,6 +78,16 @@ def test_examples_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pytest.
         run(example, page, names)
 
 
+def test_examples_are_found_where_there_are_some() -> None:
+    """The claim above holds of a page in which none is found: each language has to come up in the README."""
+    found = examples(PAGES[0])
+    lines = PAGES[0].read_text().splitlines()
+
+    assert {"yaml", "python", "console"} <= {example.language for example in found}
+    assert len(found) == sum(line.startswith("```") for line in lines) / 2
+    assert all(example.text.startswith(lines[example.line - 1]) for example in found)
+
+
 @pytest.mark.parametrize("verb", list(verbs()))
 def test_every_verb_is_a_heading_of_the_reference(verb: str) -> None:
     assert f"\n## {verb}\n" in (ROOT / "docs" / "cli.md").read_text()
