@@ -144,14 +144,19 @@ class Palette:
 class _PaletteReader:
     def __init__(self) -> None:
         self._said: int | None = None
+        self._begun = False
 
     def item(self, cursor: Cursor) -> CodesOf | None:
         if cursor.at_coordinate(1):
             if self._said is not None:
                 raise Unreadable("the number of colors stands here a second time")
+            if self._begun:
+                raise Unreadable("the number of colors stands behind a color")
             self._said = cursor.coordinate(1, range(1, MOST_COLOURS + 1), "number of colors")
             return None
-        return {"color": [cursor.coordinate(0, range(256), "color") for _ in range(3)]}
+        color = [cursor.coordinate(0, range(256), "color") for _ in range(3)]
+        self._begun = True
+        return {"color": color}
 
     def finish(self, count: int) -> str:
         if self._said == count or (self._said is None and count == 0):
@@ -185,6 +190,8 @@ class _PosesReader:
 
     def item(self, cursor: Cursor) -> CodesOf | None:
         if cursor.word(("human", "none")) == "none":
+            if self._nobody:
+                raise Unreadable("'none' stands here a second time")
             self._nobody = True
             return None
         record: CodesOf = {"box": _read_box(cursor, "box", range(COORDINATES))}

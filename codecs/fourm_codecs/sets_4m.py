@@ -283,6 +283,7 @@ class RecordTextCodec:
         symbols, reader = self.words.symbols(ids), self._form.reader()
         found: list[tuple[CodesOf, Span]] = []
         place, begun = 0, -1
+        apart = Span(len(ids), len(ids))
         most = self.entry.max_items if self._form.name != "metadata" else len(ids)
         while place < len(symbols):
             start = symbols[place].start
@@ -301,13 +302,13 @@ class RecordTextCodec:
                 continue
             stop = symbols[cursor.place - 1].stop
             if codes is None:
-                begun = start
+                begun, apart = start, Span(start, stop)
             else:
                 found.append((codes, Span(begun if begun >= 0 else start, stop)))
                 begun = -1
             place = cursor.place
         if what := reader.finish(len(found)):
-            damage.append(Damage(len(ids), len(ids), what))
+            damage.append(Damage(*apart, what))
         return found
 
     def _record(self, codes: CodesOf) -> Record:

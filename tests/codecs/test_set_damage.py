@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from fourm_codecs.base import TokenBatch
 from fourm_codecs.lawbook.set_validity import record_faults
+from fourm_codecs.lawbook.subject import DrawnSet
 from fourm_codecs.set_reading import Damage, Reading
 from fourm_codecs.sets import SetCodec
 from fourm_schema.modality import Set
@@ -24,7 +25,7 @@ def read(codec: SetCodec, rows: list[list[int]]) -> list[Reading]:
     return codec.decode_with_report(TokenBatch.of(rows, codec.vocab_size))
 
 
-def whole_set(codec: SetCodec, rng: np.random.Generator) -> list[int]:
+def whole_set(codec: DrawnSet, rng: np.random.Generator) -> list[int]:
     """Ids of a set that the grammar admits, each step drawn evenly."""
     grammar, ids = codec.automaton, list[int]()
     state = grammar.start
@@ -35,7 +36,7 @@ def whole_set(codec: SetCodec, rng: np.random.Generator) -> list[int]:
     return ids
 
 
-def harmed(codec: SetCodec, rng: np.random.Generator) -> list[int]:
+def harmed(codec: DrawnSet, rng: np.random.Generator) -> list[int]:
     """A whole set with up to three slips of a writer."""
     ids = whole_set(codec, rng)
     for _ in range(int(rng.integers(1, 4))):
@@ -54,7 +55,7 @@ def harmed(codec: SetCodec, rng: np.random.Generator) -> list[int]:
     return ids
 
 
-def strewn(codec: SetCodec, rng: np.random.Generator) -> list[int]:
+def strewn(codec: DrawnSet, rng: np.random.Generator) -> list[int]:
     """Noise among runs that follow the grammar."""
     grammar, row = codec.automaton, list[int]()
     state = grammar.start
@@ -73,11 +74,11 @@ def strewn(codec: SetCodec, rng: np.random.Generator) -> list[int]:
     return row
 
 
-def uniform(codec: SetCodec, rng: np.random.Generator) -> list[int]:
+def uniform(codec: DrawnSet, rng: np.random.Generator) -> list[int]:
     return [int(k) for k in rng.integers(0, codec.vocab_size, rng.integers(0, 40))]
 
 
-KINDS: tuple[Callable[[SetCodec, np.random.Generator], list[int]], ...] = (
+KINDS: tuple[Callable[[DrawnSet, np.random.Generator], list[int]], ...] = (
     uniform, strewn, harmed, harmed, whole_set,
 )  # fmt: skip
 
