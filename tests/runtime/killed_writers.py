@@ -2,8 +2,10 @@
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from fourm_runtime.data import store
 from fourm_runtime.data.dataset import Dataset
@@ -17,11 +19,14 @@ MOMENTS = {"first batch": 1, "second fragment": 3, "third column": 7, "before co
 """When a process ends itself, and after how many calls of `progress` that is; 0 if it does not count them."""
 
 
-def import_lines(declared: str, source: Path, path: Path) -> None:
+def import_lines(
+    declared: str, source: Path, path: Path, rows_per_fragment: int = 300, max_bad: float = 0.1
+) -> None:
     """Import a file, in fragments that are small enough for many moments between them."""
     schema = parse_schema(declared)
-    reading = Reading(schema, frozenset(schema.modalities))
-    import_source(path, schema, open_source(str(source), reading), ImportSettings(rows_per_fragment=300))
+    opened = open_source(str(source), Reading(schema, frozenset(schema.modalities)))
+    how = ImportSettings(rows_per_fragment=rows_per_fragment, max_bad=max_bad)
+    import_source(path, schema, opened, how)
 
 
 def die(*_: object, **__: object) -> None:
@@ -50,3 +55,22 @@ def encode_until(path: Path, moment: str) -> None:
             die()
 
     dataset.encode(codecs, progress=progress)
+
+
+CHANGES = {"open", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "shutil.rmtree"}
+"""What Python does with files, by the names of its audit events; Lance's own writes are none of these."""
+
+
+def import_until(change: int, declared: str, source: Path, path: Path, *settings: Any) -> None:
+    """As `import_lines`, and die before the change to files below `path` of this number, counted from 1."""
+    left = change
+
+    def count(event: str, arguments: tuple[object, ...]) -> None:
+        nonlocal left
+        if event in CHANGES and str(arguments[0]).startswith(str(path)):
+            left -= 1
+            if left == 0:
+                die()
+
+    sys.addaudithook(count)
+    import_lines(declared, source, path, *settings)

@@ -1,8 +1,6 @@
 """Importing: the order, what a cut off import leaves, quarantine, and memory."""
 
 import json
-import signal
-import time
 import tracemalloc
 from contextlib import AbstractContextManager
 from datetime import timedelta
@@ -26,8 +24,6 @@ from fourm_runtime.data.importing.sources.source import Source
 from fourm_runtime.data.rows import LocatedRow
 from fourm_schema.errors import DataError
 from fourm_schema.load import parse_schema
-from tests.forks import fork
-from tests.runtime.killed_writers import import_lines
 
 YAML = """
 version: 1
@@ -329,24 +325,6 @@ def test_a_full_disk_leaves_an_import_that_goes_on(tmp_path: Path, monkeypatch: 
     assert not store.exists(tmp_path / "a")
     assert run(tmp_path / "a", Generated(230)).resumed
     assert sorted(numbers(tmp_path / "a")) == list(range(230))
-
-
-def test_a_killed_process_is_taken_up_by_the_next(tmp_path: Path) -> None:
-    """SIGKILL, as by the system that runs out of memory; nothing is told to the process."""
-    lines = (json.dumps({"number": [number]}) + "\n" for number in range(6_000))
-    (tmp_path / "a.jsonl").write_text("".join(lines))
-    journal = tmp_path / "a.lance" / "import" / "journal.jsonl"
-    process = fork(import_lines, YAML, tmp_path / "a.jsonl", tmp_path / "a.lance")
-    while process.is_alive() and not (journal.is_file() and journal.read_bytes().count(b"\n") > 3):
-        time.sleep(0.002)
-    process.kill()
-    process.join(120)
-    assert process.exitcode == -signal.SIGKILL
-    assert not store.exists(tmp_path / "a.lance")
-    import_lines(YAML, tmp_path / "a.jsonl", tmp_path / "a.lance")
-
-    assert sorted(numbers(tmp_path / "a.lance")) == list(range(6_000))
-    assert not journal.exists()
 
 
 def test_memory_does_not_grow_with_the_source(tmp_path: Path) -> None:

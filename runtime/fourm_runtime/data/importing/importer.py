@@ -22,6 +22,7 @@ from fourm_runtime.data.importing.journal import (
     Journal,
     Progressed,
     folder_of,
+    is_hardly_begun,
     is_unfinished,
 )
 from fourm_runtime.data.importing.order import ImportOrder
@@ -339,7 +340,7 @@ def _require_room(place: Location, folder: Path, overwrite: bool) -> None:
         if not overwrite:
             mend = "append to it (fourm data append), or replace what it holds with --overwrite"
             raise DataError(str(place), "is a dataset already", mend=mend)
-    elif path is not None and path.exists() and (not path.is_dir() or any(path.iterdir())):
+    elif path is not None and path.exists() and not (path.is_dir() and is_hardly_begun(path, folder)):
         raise DataError(str(path), "is taken by something that is no dataset", mend="name another folder")
 
 

@@ -28,6 +28,8 @@ RECORD = b"fourm.import"
 QUARANTINE = "quarantine.jsonl"
 REPORT = "report.json"
 _JOURNAL = "journal.jsonl"
+_NEW = ".new"
+_FRESH = Path(_JOURNAL).with_suffix(_NEW).name
 
 
 @attrs.frozen
@@ -133,23 +135,25 @@ class Journal:
         (self._folder / _JOURNAL).unlink()
 
     def abandon(self) -> None:
-        """Take back all that was written."""
+        """Take back all that was written; the journal last, so that what a kill leaves is still known."""
+        staged_files.remove_unless_used(self._place, staged_files.files_of(self.fragments))
+        self._drop_debris(all_of_it=True)
         for name in (REPORT, QUARANTINE, _JOURNAL):
             (self._folder / name).unlink(missing_ok=True)
         if not any(self._folder.iterdir()):
             self._folder.rmdir()
-        staged_files.remove_unless_used(self._place, staged_files.files_of(self.fragments))
         if self._place.folder is not None and not store.exists(self._place):
             shutil.rmtree(self._place.folder, ignore_errors=True)
 
     def _write(self, records: list[object]) -> None:
         _replace(self._folder / _JOURNAL, b"".join(json.dumps(r).encode() + b"\n" for r in records))
 
-    def _drop_debris(self) -> None:
-        """Remove files that a kill left half written; only where no version can refer to any."""
+    def _drop_debris(self, all_of_it: bool = False) -> None:
+        """Remove files that a kill left half written, or all; only where no version can refer to any."""
         if self._place.folder is None or store.exists(self._place):
             return
-        kept = {file.path for fragment in self.fragments for file in fragment.files}
+        fragments = [] if all_of_it else self.fragments
+        kept = {file.path for fragment in fragments for file in fragment.files}
         for file in (self._place.folder / "data").glob("*"):
             if file.name not in kept:
                 file.unlink()
@@ -171,12 +175,18 @@ def is_unfinished(folder: Path) -> bool:
     return (folder / _JOURNAL).is_file()
 
 
+def is_hardly_begun(place: Path, folder: Path) -> bool:
+    """Whether a folder holds nothing but what an import leaves that is killed before its journal is there."""
+    others = [entry for entry in place.iterdir() if entry != folder or not entry.is_dir()]
+    return not others and all(entry.name == _FRESH for entry in folder.glob("*"))
+
+
 def _whole_lines(file: Path) -> list[bytes]:
     return file.read_bytes().split(b"\n")[:-1] if file.is_file() else []
 
 
 def _replace(file: Path, data: bytes) -> None:
-    fresh = file.with_suffix(".new")
+    fresh = file.with_suffix(_NEW)
     with fresh.open("wb") as handle:
         handle.write(data)
         handle.flush()
