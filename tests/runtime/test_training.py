@@ -102,6 +102,22 @@ def test_a_resumed_run_reads_the_version_it_began_with(stored: Path, tmp_path: P
     assert [m.tokens_in for m in again] == [m.tokens_in for m in straight]
 
 
+def test_an_epoch_has_the_samples_that_the_run_began_with(tmp_path: Path) -> None:
+    """Appended samples would make it longer, and the learning rate of the steps that are left another."""
+    schema, codecs = small_schema(), small_codecs(small_schema())
+    own = Dataset.create(tmp_path / "own.lance", schema, rows_of(64))
+    own.encode(codecs)
+    size = small_recipe().steps.samples_per_step
+    one = small_recipe(steps={"total": None, "epochs": 1})
+    done = train(one, schema, own, tmp_path / "run", codecs=codecs, quiet=True)
+    own.append(rows_of(20))
+    two = small_recipe(steps={"total": None, "epochs": 2})
+    more = train(two, schema, own.path, tmp_path / "run", resume=True, quiet=True)
+
+    assert (done.step, done.total, done.finished) == (64 // size, 64 // size, True)
+    assert (more.step, more.total, more.finished) == (128 // size, 128 // size, True)
+
+
 def test_tokens_of_another_codec_are_refused(stored: Path, tmp_path: Path) -> None:
     """Ids of one vocabulary mean nothing in another, and training on them would not fail by itself."""
     schema = small_schema()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fourm_runtime.training.recipe import Loss, Model, Optimizer, Recipe, Steps, differences, load_recipe
 from fourm_runtime.training.schedule import Schedule
 from fourm_schema.architecture import SIZES, Architecture
-from fourm_schema.errors import PlanError, SchemaError
+from fourm_schema.errors import PlanError, SchemaError, TrainingError
 
 FULL = """
 datasets: {digits.lance: 1}
@@ -55,11 +55,26 @@ def test_tokens_are_turned_into_steps_by_the_largest_budgets() -> None:
     assert recipe.warmup_steps == 13
 
 
+def test_epochs_are_counted_in_whole_steps_of_one_dataset() -> None:
+    """Of a mixture, whose datasets come to their ends at different times, nobody can say what one is."""
+    recipe = load_recipe("steps: {epochs: 2.5, samples_per_step: 32}\n")
+
+    assert recipe.counted([100]).total_steps == 8  # 250 / 32 = 7.8, and no sample is left out
+    assert recipe.counted([100]).steps.epochs is None
+    with pytest.raises(
+        TrainingError, match=r"steps\.epochs: .*of a mixture.*got 2 datasets; give steps\.total"
+    ):
+        recipe.counted([100, 50])
+    fixed = load_recipe("steps: {total: 3}\n")
+    assert fixed.counted([100, 50]) == fixed
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("steps: {samples_per_step: 4}\n", r"needs one of `total` \(steps\) and `tokens`"),
-        ("steps: {total: 4, tokens: 1e6}\n", r"needs one of `total` \(steps\) and `tokens`"),
+        ("steps: {samples_per_step: 4}\n", r"needs one of `total` \(steps\), `epochs` and `tokens`"),
+        ("steps: {total: 4, tokens: 1e6}\n", r"needs one of `total` \(steps\), `epochs` and `tokens`"),
+        ("steps: {total: 4, epochs: 1}\n", r"needs one of `total` \(steps\), `epochs` and `tokens`"),
         (
             "steps: {total: 4, warmup: 1, warmup_tokens: 5}\n",
             r"has both `warmup` \(steps\) and `warmup_tokens`",

@@ -131,7 +131,7 @@ def damaged_sets_are_read(tested: Subject, draw: Draw) -> None:
 
 @article(is_set)
 def no_id_is_lost(tested: Subject, draw: Draw) -> None:
-    """Whatever slips a writer makes, each id is in a record, says that there is none, is the end, or is damage."""
+    """Whatever slips a writer makes, each id is in a record, is the end, says `none`, or is damage."""
     _, codec = tested.sets
     ids = _harmed(tested, draw)
     reading = _read(codec, ids)

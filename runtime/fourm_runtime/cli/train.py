@@ -153,7 +153,7 @@ def train(
         return
     ended = "trained" if done.finished else "stopped; go on with --resume"
     loss = "" if done.last is None else f", loss {done.last.loss:.4f}"
-    print(f"{done.checkpoint}: {done.step:,} of {how.total_steps:,} steps{loss}, {ended}")
+    print(f"{done.checkpoint}: {done.step:,} of {done.total:,} steps{loss}, {ended}")
 
 
 def _tell_left_out(samples: "Given", declared: "Schema") -> None:

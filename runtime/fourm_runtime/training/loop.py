@@ -67,7 +67,7 @@ class TrainedRun:
     Attributes:
         run: its directory.
         checkpoint: its newest checkpoint.
-        step: steps done.
+        step, total: steps done, and those of the whole run.
         finished: False if it was asked to stop before its last step.
         last: numbers of the last step; None if none was left to do.
         leads: whether this process is the one that wrote the files.
@@ -76,6 +76,7 @@ class TrainedRun:
     run: Path
     checkpoint: Path
     step: int
+    total: int
     finished: bool
     last: StepMetrics | None
     leads: bool = True
@@ -199,7 +200,7 @@ def run_steps(
         save()
     world.wait()
     newest = step_directory(run, done)
-    return TrainedRun(run, newest, done, done >= total, log.last, world.leads)
+    return TrainedRun(run, newest, done, total, done >= total, log.last, world.leads)
 
 
 @attrs.frozen(eq=False)

@@ -18,7 +18,7 @@ from fourm_runtime.loss import Divisor
 from fourm_runtime.masking.mixture import AllToAll, BudgetEntry, MaskEntry, Mixture, expand
 from fourm_runtime.training.schedule import Schedule
 from fourm_schema.architecture import SIZES, Architecture, architecture
-from fourm_schema.errors import Fault
+from fourm_schema.errors import Fault, TrainingError
 from fourm_schema.load import load_yaml
 from fourm_schema.plan import Plan
 from fourm_schema.set_fields import Frozen
@@ -89,9 +89,14 @@ class Model(Frozen):
 class Steps(Frozen):
     """How long to train, and on how much at a time."""
 
-    total: Count | None = Field(default=None, description="optimizer steps of the run; give this or tokens")
+    total: Count | None = Field(
+        default=None, description="optimizer steps of the run; give this, epochs or tokens"
+    )
+    epochs: Positive | None = Field(
+        default=None, description="passes over the samples, of one dataset; the last step is a whole one"
+    )
     tokens: Positive | None = Field(
-        default=None, description="tokens of the run, visible and predicted; give this or total"
+        default=None, description="tokens of the run, visible and predicted, as many as the budgets allow"
     )
     samples_per_step: Count = Field(default=256, description="samples of one optimizer step, over all ranks")
     warmup: CountOrZero | None = Field(
@@ -108,8 +113,8 @@ class Steps(Frozen):
 
     @model_validator(mode="after")
     def _one_of_each(self) -> Self:
-        if (self.total is None) == (self.tokens is None):
-            raise ValueError("needs one of `total` (steps) and `tokens`")
+        if sum(length is not None for length in (self.total, self.epochs, self.tokens)) != 1:
+            raise ValueError("needs one of `total` (steps), `epochs` and `tokens`")
         if self.warmup is not None and self.warmup_tokens is not None:
             raise ValueError("has both `warmup` (steps) and `warmup_tokens`; keep one")
         return self
@@ -216,7 +221,8 @@ class Recipe(Frozen):
 
     @property
     def total_steps(self) -> int:
-        """Steps of the run."""
+        """Steps of the run; epochs must be `counted`."""
+        assert self.steps.epochs is None, "how many samples there are decides"
         return self._in_steps(self.steps.total, self.steps.tokens)
 
     @property
@@ -228,6 +234,25 @@ class Recipe(Frozen):
         if steps is not None:
             return steps
         return math.ceil((tokens or 0.0) / max(1, self.tokens_per_step))
+
+    def counted(self, rows: Sequence[int]) -> Self:
+        """The same recipe, its epochs counted in steps.
+
+        Args:
+            rows: samples of each dataset.
+
+        Raises:
+            TrainingError: if it asks for epochs of several datasets.
+        """
+        epochs = self.steps.epochs
+        if epochs is None:
+            return self
+        if len(rows) > 1:
+            what = "are passes over one dataset; of a mixture each has its own pace"
+            raise TrainingError("steps.epochs", what, got=f"{len(rows)} datasets", mend="give steps.total")
+        total = math.ceil(epochs * rows[0] / self.steps.samples_per_step)
+        steps = self.steps.model_copy(update={"total": total, "epochs": None})
+        return self.model_copy(update={"steps": steps})
 
     def schedule(self) -> Schedule:
         """Learning rate of every step."""
@@ -267,6 +292,7 @@ FREE_ON_RESUME = frozenset(
         "optimizer",
         "precision",
         "reading",
+        "steps.epochs",
         "steps.micro_batch_tokens",
         "steps.tokens",
         "steps.total",

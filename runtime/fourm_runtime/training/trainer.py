@@ -101,6 +101,7 @@ def train(
     marks = None if begun.state is None or extend else begun.state.datasets
     with ExitStack() as stack:
         samples = stack.enter_context(open_samples(dataset, begun.checkpoint, marks, world, run))
+        recipe = recipe.counted([mark.rows for mark in samples.marks])
         evaluation = None
         if held_out is not None:
             other = open_dataset(held_out, begun.checkpoint)
