@@ -21,7 +21,6 @@ from dense_draws import build_plan, draw
 from fourm_runtime.assemble import empty_model
 from fourm_runtime.attention import Blocks
 from fourm_runtime.batch import MicroBatch
-from fourm_runtime.compiling import compile_blocks
 from fourm_runtime.loss import target_counts
 from fourm_runtime.packing import pack
 from fourm_runtime.training.learner import Learner
@@ -187,7 +186,7 @@ def _measure(
     for way in ("eager", "compiled"):
         if way == "compiled":
             torch._dynamo.reset()
-            compile_blocks(learner.model, "inductor" if device.type == "cuda" else "aot_eager")
+            learner.model.compile_blocks("inductor" if device.type == "cuda" else "aot_eager")
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         first_s = _seconds(partial(take_step, learner, prepared[0]), device)
@@ -257,7 +256,7 @@ def compile_once(
 
     plan = build_plan(own_rows=False, most_ids=600)
     eager, compiled = (fresh_model(plan, shape, device) for _ in range(2))
-    compile_blocks(compiled, "inductor" if device.type == "cuda" else "aot_eager")
+    compiled.compile_blocks("inductor" if device.type == "cuda" else "aot_eager")
     torch._dynamo.reset()
     counters.clear()
     graphs, worst = [], 0.0

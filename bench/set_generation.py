@@ -27,8 +27,8 @@ import torch
 sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in (".", "codecs", "runtime")]
 
 from fourm_codecs.base import TokenBatch  # noqa: E402 - path set above
-from fourm_codecs.set_codes import untrained_codecs  # noqa: E402 - path set above
 from fourm_codecs.sets import SetCodec  # noqa: E402 - path set above
+from fourm_codecs.untrained import untrained_codecs  # noqa: E402 - path set above
 from fourm_codecs.vocabulary import WordVocabulary  # noqa: E402 - path set above
 from fourm_runtime.assemble import assemble  # noqa: E402 - path set above
 from fourm_runtime.batch import Int32  # noqa: E402 - path set above

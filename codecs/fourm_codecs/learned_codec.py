@@ -53,7 +53,7 @@ class LearnedCodec(Generic[EntryT]):
     """A codec whose ids come from a network.
 
     Fit it with `fourm_codecs.fit.fit`, load it with `fourm_codecs.store.load_codec`, or build one that
-    nobody has fitted with `fourm_codecs.learned.untrained`. The last part of its name says which quantizer
+    nobody has fitted with `fourm_codecs.untrained.untrained`. The last part of its name says which quantizer
     rounds its codes.
 
     Attributes:

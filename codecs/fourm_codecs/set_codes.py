@@ -195,20 +195,19 @@ def stored_codecs(modality: str, entry: Set, parts: Parts) -> dict[str, StoredCo
     Raises:
         CodecError: if one is damaged, or of another entry.
     """
-    # That module knows the codec of sets, and so this one.
-    from fourm_codecs.build import codec_of_entry
-
     settings = parts.settings.get("fields", {})
-    found = {}
+    found = dict[str, StoredCodec]()
     for name, field in learned_fields(entry).items():
         mine = f"{PREFIX}{name}."
         tensors = {key[len(mine) :]: tensor for key, tensor in parts.tensors.items() if key.startswith(mine)}
         if tensors:
             said = settings.get(name) if isinstance(settings, dict) else None
             own = Parts(tensors=tensors, settings=said if isinstance(said, dict) else {})
-            declared = entry_of_field(field)
-            assert declared.codec is not None, "fields ask for their codec by name"
-            found[name] = codec_of_entry(declared.codec, f"{modality}.{name}", declared, own)
+            # Torch takes seconds, which sets without such fields should not cost.
+            from fourm_codecs.learned import learned_class
+
+            declared, where = entry_of_field(field), f"{modality}.{name}"
+            found[name] = learned_class(where, declared).from_entry(where, declared, own)
     return found
 
 
@@ -221,24 +220,6 @@ def parts_of_codecs(codecs: Mapping[str, StoredCodec]) -> Parts:
         for key, tensor in codec.parts.tensors.items()
     }
     return Parts(tensors=tensors, settings={"fields": settings} if settings else {})
-
-
-def untrained_codecs(modality: str, entry: Set, size: str = "tiny", seed: int = 0) -> dict[str, StoredCodec]:
-    """Codecs of a set's learned fields that nobody has fitted, their weights drawn.
-
-    Args:
-        modality: its name.
-        entry: the declared set.
-        size: of the networks.
-        seed: of the weights; each field draws its own.
-    """
-    # Torch takes seconds, which sets without such fields should not cost.
-    from fourm_codecs.learned import untrained
-
-    return {
-        name: untrained(f"{modality}.{name}", entry_of_field(field), size, seed + place)
-        for place, (name, field) in enumerate(learned_fields(entry).items())
-    }
 
 
 def codes_form(

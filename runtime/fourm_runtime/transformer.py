@@ -15,7 +15,7 @@ from torch.nn import functional
 from fourm_runtime.attention import Blocks
 from fourm_runtime.attention_regions import Regions, attend_regions
 from fourm_runtime.batch import MicroBatch
-from fourm_runtime.compiling import let_lengths_vary, let_routes_vary
+from fourm_runtime.compiling import let_lengths_vary
 from fourm_runtime.gate import gated_silu
 from fourm_runtime.loss import head_losses
 from fourm_runtime.products import Linear
@@ -56,6 +56,12 @@ class Routes:
     """What layers are given: the blocks above, region by region."""
     within_decoder: Regions = attrs.field(init=False, default=attrs.Factory(_within_decoder, takes_self=True))
     to_context: Regions = attrs.field(init=False, default=attrs.Factory(_to_context, takes_self=True))
+
+    @property
+    def tensors(self) -> tuple[torch.Tensor | None, ...]:
+        """What of it has other sizes in other micro-batches."""
+        regions = self.within_encoder, self.within_decoder, self.to_context
+        return (*(each.code for each in regions), self.joined, self.silent)
 
     @classmethod
     def of(cls, batch: MicroBatch) -> "Routes":
@@ -228,7 +234,22 @@ class AnyToAnyTransformer(nn.Module):
         self.decoder = nn.ModuleList(DecoderBlock(architecture) for _ in range(architecture.decoder_depth))
         self.decoder_norm = _norm(architecture.dim, architecture)
         self.compiled = False
-        """Whether blocks are compiled (`fourm_runtime.compiling.compile_blocks`)."""
+        """Whether blocks are compiled."""
+
+    def compile_blocks(self, backend: str = "inductor") -> None:
+        """Compile every block in place, at its first call; names and values of parameters stay as they are.
+
+        A block is norms, projections, gates and residuals around attention; torch.compile fuses what stands
+        between the matrix products. Attention itself is an opaque operator in it
+        (`fourm_runtime.attention_regions`). Embeddings and the loss, whose work differs from one micro-batch
+        to the next, stay as they are.
+
+        Args:
+            backend: of torch.compile.
+        """
+        for block in (*self.encoder, *self.decoder):
+            block.compile(dynamic=True, fullgraph=True, backend=backend)
+        self.compiled = True
 
     def encode(self, batch: MicroBatch, routes: Routes | None = None) -> torch.Tensor:
         """Run the encoder.
@@ -250,8 +271,7 @@ class AnyToAnyTransformer(nn.Module):
         content, embedding = self.tables.embed_input(batch)
         x = content + embedding
         if self.compiled:
-            let_lengths_vary(x)
-            let_routes_vary(routes)
+            let_lengths_vary(x, *routes.tensors)
         for block in self.encoder:
             x = block(x, routes)
         return self.encoder_norm(x), embedding
@@ -263,8 +283,7 @@ class AnyToAnyTransformer(nn.Module):
         routes = routes or Routes.of(batch)
         y = self.tables.embed_target(batch)
         if self.compiled:
-            let_lengths_vary(y, context_SD)
-            let_routes_vary(routes)
+            let_lengths_vary(y, context_SD, *routes.tensors)
         for block in self.decoder:
             y = block(y, context_SD, routes)
         hidden: torch.Tensor = self.decoder_norm(y)

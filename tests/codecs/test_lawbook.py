@@ -18,8 +18,8 @@ from fourm_codecs.lawbook.sample_words import sample_vocabularies
 from fourm_codecs.lawbook.showing import show
 from fourm_codecs.lawbook.subject import Subject
 from fourm_codecs.lawbook.subjects import prepare
-from fourm_codecs.learned import untrained
 from fourm_codecs.levels import LevelsCodec
+from fourm_codecs.untrained import untrained
 from fourm_schema.errors import CodecError
 from fourm_schema.lawbook.search import search
 from fourm_schema.modality import Image, Set, Vector

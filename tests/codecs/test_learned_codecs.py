@@ -19,8 +19,9 @@ from fourm_codecs.feature_tokenizer import FeatureTokenizer
 from fourm_codecs.fit import FitRecipe, Fitted, fit
 from fourm_codecs.fit_scores import cosines, mean_iou, structural_similarity
 from fourm_codecs.lawbook.given_values import violations
-from fourm_codecs.learned import LEARNED, learned_class, untrained
+from fourm_codecs.learned import LEARNED, learned_class
 from fourm_codecs.store import codec_hash, load_codec, save_codec
+from fourm_codecs.untrained import untrained
 from fourm_codecs.vector_tokenizer import VectorTokenizer
 from fourm_schema.errors import CodecError
 from fourm_schema.modality import Modality

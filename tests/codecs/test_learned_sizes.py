@@ -17,9 +17,10 @@ from fourm_codecs.fit import FitRecipe, fit
 from fourm_codecs.fit_report import round_trip
 from fourm_codecs.image_tokenizer import ImageTokenizer
 from fourm_codecs.lawbook.given_values import violations
-from fourm_codecs.learned import AnyLearned, untrained
+from fourm_codecs.learned import AnyLearned
 from fourm_codecs.patches import at_size, images_of, patches_of
 from fourm_codecs.store import codec_hash, load_codec, save_codec
+from fourm_codecs.untrained import untrained
 from fourm_schema.errors import CodecError
 from fourm_schema.modality import Modality
 from fourm_schema.schema import Schema

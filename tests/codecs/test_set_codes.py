@@ -15,11 +15,11 @@ from fourm_codecs.base import Parts, TokenBatch
 from fourm_codecs.build import build_codec
 from fourm_codecs.lawbook.given_values import violations
 from fourm_codecs.lawbook.set_validity import record_faults
-from fourm_codecs.learned import untrained
 from fourm_codecs.plain import from_json, to_json
 from fourm_codecs.set_columns import encode_columns
 from fourm_codecs.sets import SetCodec
 from fourm_codecs.store import codec_hash, load_codec, save_codec
+from fourm_codecs.untrained import untrained
 from fourm_schema.errors import CodecError
 from fourm_schema.modality import Set
 from fourm_schema.schema import Schema

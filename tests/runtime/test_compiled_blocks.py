@@ -18,7 +18,6 @@ from fourm_runtime.assemble import assemble
 from fourm_runtime.attention import Blocks, attend
 from fourm_runtime.attention_passes import packed_lse, padded_lse
 from fourm_runtime.attention_regions import Regions, attend_regions
-from fourm_runtime.compiling import compile_blocks
 from fourm_runtime.packing import pack
 from fourm_runtime.training.learner import Learner
 from fourm_runtime.training.recipe import compiles
@@ -46,7 +45,7 @@ def test_blocks_are_compiled_once_and_compute_what_they_did() -> None:
     in another there is nothing to predict in one of the regions.
     """
     eager, compiled = (build(PLAN, SHAPE, 1, torch.float32) for _ in range(2))
-    compile_blocks(compiled, backend="aot_eager")
+    compiled.compile_blocks(backend="aot_eager")
     torch._dynamo.reset()
     counters.clear()
     graphs = []
@@ -65,7 +64,7 @@ def test_names_of_parameters_stay_as_they_are() -> None:
     """A checkpoint of a compiled model is a checkpoint of the model."""
     model = assemble(PLAN, SHAPE)
     names = list(model.state_dict())
-    compile_blocks(model)
+    model.compile_blocks()
 
     assert list(model.state_dict()) == names
 

@@ -118,7 +118,7 @@ def _builder(
     text = text_vocabulary(stream.modality, declared) if isinstance(declared, Set) else None
     if stream.codec in (*LEARNED_CODECS, CODES_GRAMMAR):
         # Torch takes seconds, which exact codecs should not cost.
-        from fourm_codecs.learned import untrained
+        from fourm_codecs.untrained import untrained
 
         vocabulary = words.get(text or "")
         return lambda entry: untrained(stream.modality, entry, vocabulary=vocabulary), UNTRAINED

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 import torch
 
-from fourm_runtime.compiling import compile_blocks
 from fourm_runtime.row_gradients import RowGradients
 from fourm_runtime.training.averaging import AveragedWeights
 from fourm_runtime.training.gradients import FlatGradients
@@ -33,7 +32,7 @@ class Learner:
     def __init__(self, model: AnyToAnyTransformer, recipe: Recipe, world: World) -> None:
         self.model = model.to(world.device).train()
         if compiles(recipe, world.device):
-            compile_blocks(self.model)
+            self.model.compile_blocks()
         self.world = world
         self._recipe = recipe
         settings = recipe.optimizer
