@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import attrs
@@ -107,6 +108,17 @@ def test_imports_run_one_way(room: str, above: set[str]) -> None:
     faults = {place(path): facts(path).roots & above for owner, path in modules() if owner == room}
 
     assert {name: names for name, names in faults.items() if names} == {}
+
+
+def test_no_imports_run_in_a_circle() -> None:
+    """Not those within functions, or for types, either: of two modules one can be read without the other."""
+    of = {
+        path: ".".join(path.relative_to(ROOMS[room].parent).with_suffix("").parts) for room, path in modules()
+    }
+    imports = {name: facts(path).imported & {*of.values()} for path, name in of.items()}
+
+    # In an order that puts each module behind those it imports; a circle has none.
+    assert len([*TopologicalSorter(imports).static_order()]) == len(of)
 
 
 def test_only_the_data_folder_imports_lance() -> None:
