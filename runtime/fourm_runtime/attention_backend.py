@@ -45,7 +45,7 @@ def fmha() -> ModuleType:
             mend=f"pip install xformers=={XFORMERS_VERSION}",
         )
     logger, quiet = logging.getLogger("xformers"), _ForeignExtension()
-    if torch.version.cuda is None:
+    if not torch.cuda.is_available():
         logger.addFilter(quiet)
     try:
         return importlib.import_module("xformers.ops.fmha")

@@ -1,11 +1,12 @@
 """Charts: whatever the numbers, a drawing that an XML parser reads, with every point inside it."""
 
 import math
+import sys
 from xml.etree.ElementTree import Element
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fourm_runtime.pictures.axes import axis_of
@@ -36,6 +37,8 @@ def said(chart: Svg) -> list[str]:
 
 
 @given(st.lists(st.tuples(FLOATS, FLOATS), max_size=12), st.booleans(), st.booleans())
+@example([(0.0, 1.75e308)], False, False)
+@example([(1.0, sys.float_info.max), (2.0, -sys.float_info.max)], True, False)
 def test_every_point_lies_in_the_picture(points: list[tuple[float, float]], log_x: bool, log_y: bool) -> None:
     """Losses overflow and vanish; a chart of them must not."""
     xs, ys = [x for x, _ in points], [y for _, y in points]

@@ -1,6 +1,7 @@
 """The axis of a chart: where numbers lie between its ends, and at which of them a tick stands."""
 
 import math
+import sys
 
 import attrs
 import numpy as np
@@ -52,7 +53,7 @@ def axis_of(numbers: Float64, log: bool) -> Axis:
     return Axis(low, high, log, tuple(ticks) if len(ticks) > 1 else tuple(_ticks(low, high)))
 
 
-_LARGEST = 1.7e308
+_LARGEST = sys.float_info.max
 
 
 def number_label(number: float) -> str:
