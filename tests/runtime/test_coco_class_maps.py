@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ NAMED = "classes: [none, tree, dog, cat], ignore: none"
 
 def write(
     folder: Path,
-    maps: dict[str, NDArray[np.generic]] | None = None,
+    maps: Mapping[str, NDArray[np.generic]] | None = None,
     own: list[dict[str, object]] | None = None,
 ) -> Path:
     """A picture per class map, and the JSON that lists them, with categories of its own or none."""
@@ -254,7 +255,7 @@ def test_objects_left_out_are_counted_in_the_files(tmp_path: Path) -> None:
         """
         version: 1
         modalities:
-          cats: {kind: set, max_items: 9, fields: {box: {type: box}, what: {type: category, classes: [cat, dog]}}}
+          cats: {kind: set, max_items: 9, fields: {box: {type: box}, a: {type: category, classes: [cat, dog]}}}
           boxes: {kind: set, max_items: 9, fields: {box: {type: box}}}
         """
     )
