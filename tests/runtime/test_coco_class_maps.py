@@ -255,7 +255,7 @@ def test_objects_left_out_are_counted_in_the_files(tmp_path: Path) -> None:
         """
         version: 1
         modalities:
-          cats: {kind: set, max_items: 9, fields: {box: {type: box}, a: {type: category, classes: [cat, dog]}}}
+          cats: {kind: set, max_items: 4, fields: {a: {type: category, classes: [cat, dog]}}}
           boxes: {kind: set, max_items: 9, fields: {box: {type: box}}}
         """
     )
