@@ -103,7 +103,10 @@ def test_each_modality_takes_what_its_kind_says(tmp_path: Path) -> None:
     found = stored(tmp_path / "a.lance")
 
     assert recognise(str(path)) == "coco"
-    assert report.notes == ("objects of 1 classes that the schema lacks were left out",)
+    assert report.notes == (
+        "left out of boxes: objects of 1 classes that the schema lacks, 1 in instances_val.json (car 1)",
+        "left out of boxes, instances: crowd regions, 1 in instances_val.json",
+    )
     assert json.loads(str(found["a"]["boxes"])) == [
         {"box": [0.25, 0.25, 0.75, 0.75], "label": "dog"},
         {"box": [0.0, 0.0, 1.0, 1.0], "label": "dog"},

@@ -19,9 +19,16 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from fourm_runtime.data.importing.sources.coco_class_maps import (
+    ClassMaps,
+    class_maps,
+    is_named,
+    listed_categories,
+)
 from fourm_runtime.data.importing.sources.coco_records import (
     Category,
     declares,
+    lacked_classes,
     record_of_annotation,
     wants_points,
 )
@@ -53,12 +60,14 @@ class Annotations:
         images: (N,) numbers of pictures, ascending.
         spots: (N, 2) where the annotation of each lies.
         categories: by number.
+        counts: (number of the category, whether it is a crowd) -> annotations of all pictures.
     """
 
     file: JsonArrays
     images: NDArray[np.int64]
     spots: NDArray[np.int64]
     categories: Mapping[int, Category]
+    counts: Mapping[tuple[int, bool], int]
 
     def of(self, image: int) -> list[dict[str, object]]:
         """The annotations of a picture, in the order of the file."""
@@ -75,6 +84,8 @@ class Coco(Source):
         images: where the record of each picture lies in the first of them.
         annotations: "instances", "captions", "keypoints" -> those of them that there are.
         folders: modality -> key of a picture -> file.
+        maps: modality -> how its class maps are read, where their cells are numbers of categories.
+        lists: files that only list categories.
         reading: how to read.
     """
 
@@ -85,12 +96,15 @@ class Coco(Source):
         images: NDArray[np.int64],
         annotations: Mapping[str, Annotations],
         folders: Mapping[str, Mapping[str, Path]],
+        maps: Mapping[str, ClassMaps],
+        lists: Sequence[Path],
         pictures: Path | None,
         reading: Reading,
     ) -> None:
-        super().__init__(place, [file.path for file in files])
+        super().__init__(place, [*(file.path for file in files), *lists])
         self._file, self._images = files[0], images
         self._annotations, self._folders, self._pictures = annotations, folders, pictures
+        self._maps = maps
         self._entries = {
             name: entry
             for name, entry in reading.schema.modalities.items()
@@ -124,8 +138,9 @@ class Coco(Source):
                     row[modality] = texts[: entry.views]
             elif modality in self._folders:
                 key = Path(name).with_suffix("").as_posix()
-                if key in self._folders[modality]:
-                    row[modality] = read_value(self._folders[modality][key], entry, where)
+                file, maps = self._folders[modality].get(key), self._maps.get(modality)
+                if file is not None:
+                    row[modality] = read_value(file, entry, where) if maps is None else maps.read(file, where)
             elif self._pictures is not None and isinstance(entry, Image) and entry.channels == 3:
                 row[modality] = read_value(self._pictures / name, entry, where)
         return row
@@ -186,9 +201,11 @@ def open_coco(path: Path, reading: Reading) -> Source:
     unknown_modality(reading, reading.places)
     paths = _siblings(path)
     files = [JsonArrays(file) for file in paths]
-    images, annotations, left = np.zeros((0, 2), np.int64), dict[str, Annotations](), Counter[str]()
+    images, annotations = np.zeros((0, 2), np.int64), dict[str, Annotations]()
+    named = list[tuple[Path, Mapping[int, str]]]()
     for number, file in enumerate(files):
         spots, kind, found = _index(file)
+        named.append((file.path, {n: category.name for n, category in found.categories.items()}))
         if not number:
             images = spots
         if kind:
@@ -203,12 +220,8 @@ def open_coco(path: Path, reading: Reading) -> Source:
     folders, base, given = dict[str, dict[str, Path]](), path.parent, list[str]()
     pictures: Path | None = None
     for name, entry in entries.items():
-        if isinstance(entry, Set) and annotations_for(entry, annotations) is not None:
-            given.append(name)
-            held = annotations_for(entry, annotations)
-            assert held is not None, "it was found"
-            left.update(c.name for c in held.categories.values() if not declares(entry, c))
-        elif isinstance(entry, Text) and "captions" in annotations:
+        boxed = isinstance(entry, Set) and annotations_for(entry, annotations) is not None
+        if boxed or (isinstance(entry, Text) and "captions" in annotations):
             given.append(name)
         elif isinstance(entry, Image) and entry.derive is None:
             beside = [
@@ -223,10 +236,23 @@ def open_coco(path: Path, reading: Reading) -> Source:
                 given.append(name)
     if not given:
         raise DataError(str(path), "has nothing for any modality of the schema", got=", ".join(entries))
-    source = Coco(str(path), files, images, annotations, folders, pictures, reading)
-    source.notes += absences(reading, given, [], "")
-    if left:
-        source.notes.append(f"objects of {len(left)} classes that the schema lacks were left out")
+    to_match = {
+        name: entry
+        for name in folders
+        if isinstance(entry := reading.schema.modalities[name], Image) and is_named(entry)
+    }
+    maps, notes, lists = dict[str, ClassMaps](), list[str](), list[Path]()
+    if to_match:
+        listed = listed_categories(path, named)
+        lists = [file for file in listed.files if file not in paths]
+        for name, entry in to_match.items():
+            read = class_maps(name, entry, listed)
+            if isinstance(read, ClassMaps):
+                maps[name] = read
+            notes.append(read.note if isinstance(read, ClassMaps) else read)
+    source = Coco(str(path), files, images, annotations, folders, maps, lists, pictures, reading)
+    sets = {name: entry for name, entry in entries.items() if name in given and isinstance(entry, Set)}
+    source.notes += [*absences(reading, given, [], ""), *notes, *_left_out(sets, annotations)]
     return source
 
 
@@ -247,6 +273,25 @@ def annotations_for(entry: Set, annotations: Mapping[str, Annotations]) -> Annot
     return next((annotations[kind] for kind in order if kind in annotations), None)
 
 
+def _left_out(sets: Mapping[str, Set], annotations: Mapping[str, Annotations]) -> list[str]:
+    """Say how many annotations of the files are in no sample: those of classes unknown, and crowds."""
+    told = dict[str, list[str]]()
+    for name, entry in sets.items():
+        held = annotations_for(entry, annotations)
+        assert held is not None, "sets without annotations are not given"
+        lacked = lacked_classes(entry, held.categories, held.counts)
+        crowds = sum(count for (_, crowd), count in held.counts.items() if crowd)
+        file = held.file.path.name
+        if lacked:
+            most = ", ".join(f"{label} {count:,}" for label, count in lacked.most_common(6))
+            what = f"objects of {len(lacked)} classes that the schema lacks"
+            more = ", ..." if len(lacked) > 6 else ""
+            told.setdefault(f"{what}, {lacked.total():,} in {file} ({most}{more})", []).append(name)
+        if crowds:
+            told.setdefault(f"crowd regions, {crowds:,} in {file}", []).append(name)
+    return [f"left out of {', '.join(names)}: {what}" for what, names in told.items()]
+
+
 def _siblings(path: Path) -> list[Path]:
     """The file, and those beside it that annotate the same pictures."""
     split = next((path.name.removeprefix(kind) for kind in _BESIDE if path.name.startswith(kind)), None)
@@ -256,7 +301,7 @@ def _siblings(path: Path) -> list[Path]:
 
 def _index(file: JsonArrays) -> tuple[NDArray[np.int64], str, Annotations]:
     """Where pictures lie, what kind of annotations the file has, and where these lie."""
-    images, owners, spots = array("q"), array("q"), array("q")
+    images, owners, spots, counts = array("q"), array("q"), array("q"), Counter[tuple[int, bool]]()
     categories, kind = dict[int, dict[str, object]](), ""
     for key, spot in file.items():
         if key == "images":
@@ -273,6 +318,9 @@ def _index(file: JsonArrays) -> tuple[NDArray[np.int64], str, Annotations]:
                 raise DataError(where, "an annotation has the image_id of a picture", got=str(owner))
             owners.append(owner)
             spots.extend(spot)
+            category = item.get("category_id")
+            if isinstance(category, int):
+                counts[category, bool(item.get("iscrowd"))] += 1
         elif key == "categories":
             item = file.read(spot)
             if isinstance(item.get("id"), int):
@@ -284,9 +332,8 @@ def _index(file: JsonArrays) -> tuple[NDArray[np.int64], str, Annotations]:
         for place, number in enumerate(sorted(categories))
     }
     order = np.argsort(np.array(owners, np.int64), kind="stable")
-    found = Annotations(
-        file, np.array(owners, np.int64)[order], np.array(spots, np.int64).reshape(-1, 2)[order], named
-    )
+    places = np.array(spots, np.int64).reshape(-1, 2)[order]
+    found = Annotations(file, np.array(owners, np.int64)[order], places, named, counts)
     if not kind and named:
         kind = "keypoints" if any(category.keypoints for category in named.values()) else "instances"
     return np.array(images, np.int64).reshape(-1, 2), kind, found

@@ -9,6 +9,7 @@
 | number | the key of the field's name, e.g. `area`, `score` |
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import attrs
@@ -54,6 +55,24 @@ def declares(entry: Set, category: Category) -> bool:
         for field in entry.fields.values()
         if isinstance(field, CategoryField)
     )
+
+
+def lacked_classes(
+    entry: Set, categories: Mapping[int, Category], counts: Mapping[tuple[int, bool], int]
+) -> Counter[str]:
+    """Names of the classes that a set does not declare -> objects of them, crowds not among these.
+
+    Args:
+        entry: the declared set.
+        categories: by number.
+        counts: (number of the category, whether it is a crowd) -> annotations.
+    """
+    lacked = {number: c.name for number, c in categories.items() if not declares(entry, c)}
+    found = Counter[str]()
+    for (number, crowd), count in sorted(counts.items()):
+        if not crowd and number in lacked:
+            found[lacked[number]] += count
+    return found
 
 
 def record_of_annotation(
