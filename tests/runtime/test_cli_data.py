@@ -143,3 +143,17 @@ def test_every_shipped_codec_keeps_its_law(home: Path) -> None:
     rows = json.loads(fourm("codec", "check", home / "modalities.yaml", *arguments))
 
     assert {row["modality"]: row["kept"] for row in rows} == {"digit": True, "shape": True, "caption": True}
+
+
+def test_a_stored_codec_goes_by_what_the_schema_says_of_its_values_now(home: Path, tmp_path: Path) -> None:
+    """What the error says to do helps: `out_of_range` is no part of what ids mean, and words stay learned."""
+    dataset, schema = tmp_path / "digits.lance", tmp_path / "modalities.yaml"
+    long = {"id": "long", "caption": ["a small seven seven seven seven seven seven seven seven"] * 2}
+    (tmp_path / "samples.jsonl").write_text(json.dumps(long))
+    fourm("data", "import", tmp_path / "samples.jsonl", "--schema", home / "modalities.yaml", "--to", dataset)
+    encode = ("data", "encode", dataset, "--codecs", home / "codecs", "--stream", "caption")
+    assert "or set `out_of_range: clip` to cut it" in refused(*encode)
+    schema.write_text(SCHEMA.replace("views: 2", "views: 2, out_of_range: clip"))
+    fourm("data", "add-modality", dataset, "--schema", schema)
+
+    assert "1 samples encoded" in fourm(*encode)

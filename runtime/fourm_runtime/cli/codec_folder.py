@@ -4,13 +4,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from fourm_codecs.base import StoredCodec
-from fourm_codecs.build import build_codec
+from fourm_codecs.build import build_codec, codec_of_entry
 from fourm_codecs.set_codes import learned_fields
-from fourm_codecs.store import MANIFEST, load_codec
+from fourm_codecs.store import MANIFEST, codec_hash, load_codec
 from fourm_codecs.vocabulary import WordVocabulary
 from fourm_runtime.data.layout import has_strings, word_vocabulary
 from fourm_schema.errors import CodecError
-from fourm_schema.modality import Set
+from fourm_schema.modality import Modality, Set
 from fourm_schema.resolve import resolve
 from fourm_schema.schema import Schema
 
@@ -53,7 +53,7 @@ def read_codecs(
 
 
 def stored_codecs(schema: Schema, folder: Path) -> dict[str, StoredCodec]:
-    """The codecs that a folder has, by modality.
+    """The codecs that a folder has, by modality, each under the schema's entry where its ids allow that.
 
     Raises:
         CodecError: if the folder is missing, or one of its codecs is damaged.
@@ -61,10 +61,24 @@ def stored_codecs(schema: Schema, folder: Path) -> dict[str, StoredCodec]:
     if not folder.is_dir():
         raise CodecError(str(folder), "there is no such folder", mend="fourm codec train writes one")
     return {
-        name: load_codec(folder / name)
+        name: _under(schema.modalities[name], load_codec(folder / name))
         for name in token_modalities(schema)
         if (folder / name / MANIFEST).is_file()
     }
+
+
+def _under(entry: Modality, codec: StoredCodec) -> StoredCodec:
+    """The codec with what the schema says by now, `out_of_range` for example, if its ids mean the same then.
+
+    Otherwise it stays as it was stored; where it is used, it is compared with the schema.
+    """
+    if codec.entry == entry:
+        return codec
+    try:
+        found = codec_of_entry(codec.name, codec.modality, entry, codec.parts)
+    except CodecError:
+        return codec
+    return found if codec_hash(found) == codec_hash(codec) else codec
 
 
 def _vocabularies(schema: Schema, stored: dict[str, StoredCodec]) -> dict[str, WordVocabulary]:
