@@ -19,7 +19,7 @@ from typing import Literal
 import attrs
 
 from fourm_runtime.data.importing.sources.arrays import IDX_NAME, array_name
-from fourm_runtime.data.importing.sources.decoding import PICTURES
+from fourm_runtime.data.importing.sources.picture_files import PICTURES
 from fourm_runtime.scan.names import listed
 from fourm_runtime.scan.proposal import Skipped
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import attrs
 import numpy as np
 
-from fourm_runtime.data.importing.sources.decoding import PICTURES
+from fourm_runtime.data.importing.sources.picture_files import PICTURES
 from fourm_runtime.scan.columns import propose_values
 from fourm_runtime.scan.files import Group, Kind
 from fourm_runtime.scan.names import listed

@@ -14,8 +14,9 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from fourm_runtime.data.importing.sources.decoding import PICTURES, read_value
+from fourm_runtime.data.importing.sources.decoding import read_value
 from fourm_runtime.data.importing.sources.json_arrays import JsonArrays
+from fourm_runtime.data.importing.sources.picture_files import PICTURES
 from fourm_schema.errors import DataError
 from fourm_schema.modality import Categorical, Image, Modality
 

@@ -6,14 +6,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as Pictures
-from PIL import ImageOps, UnidentifiedImageError
 
+from fourm_runtime.data.importing.sources.picture_files import PICTURES, decode_picture
 from fourm_schema.errors import DataError
-from fourm_schema.modality import Categorical, Image, Modality, Set, Text, Vector
+from fourm_schema.modality import Image, Modality, Set, Text, Vector
 from fourm_schema.set_fields import CategoryField
-
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 Array = NDArray[np.generic]
 
@@ -76,28 +73,6 @@ def decode_value(data: bytes, name: str, modality: Modality, where: str) -> obje
             raise DataError(where, f"{name} is no JSON", got=str(error)) from None
     assert isinstance(modality, Image), "only images are read from pictures"
     return decode_picture(data, name, modality, where)
-
-
-def decode_picture(data: bytes, name: str, modality: Image, where: str) -> Array:
-    """Read a picture of any of the formats that Pillow knows, upright.
-
-    Raises:
-        DataError: if it is none.
-    """
-    try:
-        with Pictures.open(io.BytesIO(data)) as picture:
-            upright = ImageOps.exif_transpose(picture)
-            keeps = isinstance(modality.cell, Categorical) or modality.channels != 3 or upright.mode == "RGB"
-            return np.asarray(upright if keeps else upright.convert("RGB"))
-    except (
-        UnidentifiedImageError,
-        OSError,
-        SyntaxError,
-        ValueError,
-        Pictures.DecompressionBombError,
-    ) as error:
-        got = "no format that is known" if isinstance(error, UnidentifiedImageError) else str(error)
-        raise DataError(where, f"{name} is no picture that can be read", got=got) from None
 
 
 def adapted(value: object, modality: Modality) -> object:

@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from fourm_runtime.data.importing.sources.decoding import adapted, decode_picture, read_value
+from fourm_runtime.data.importing.sources.decoding import adapted, read_value
+from fourm_runtime.data.importing.sources.picture_files import decode_picture
 from fourm_runtime.data.importing.sources.source import Reading, Source, absences, find_names
 from fourm_runtime.data.layout import ID
 from fourm_runtime.data.rows import LocatedRow

@@ -16,8 +16,9 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from fourm_runtime.data.importing.sources.decoding import PICTURES, decode_value
+from fourm_runtime.data.importing.sources.decoding import decode_value
 from fourm_runtime.data.importing.sources.patterns import expand_brackets, files_of
+from fourm_runtime.data.importing.sources.picture_files import PICTURES
 from fourm_runtime.data.importing.sources.source import (
     Reading,
     Source,
