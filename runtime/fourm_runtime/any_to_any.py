@@ -276,18 +276,29 @@ def compile_all(plan: Plan, requests: Sequence[Request]) -> list[GenerationPlan]
     """Compile requests, those that give the same modalities once.
 
     Raises:
-        RequestError: with every fault of every request; one that several share is told once.
+        RequestError: with every fault of every request; one that all share is told once, another with the
+            numbers of the requests that have it.
     """
     known: dict[tuple[object, ...], GenerationPlan] = {}
-    plans, faults = [], dict[Fault, None]()
-    for request in requests:
+    plans, faults = [], dict[Fault, list[int]]()
+    for number, request in enumerate(requests):
         key = tuple((name, isinstance(value, Prefix)) for name, value in request.given.items())
         try:
             if key not in known:
                 known[key] = compile_request(plan, request)
             plans.append(known[key])
         except RequestFaults as error:
-            faults.update(dict.fromkeys(error.faults))
+            for fault in error.faults:
+                faults.setdefault(fault, []).append(number)
     if faults:
-        raise RequestFaults(faults)
+        raise RequestFaults(
+            fault if len(numbers) == len(requests) else _numbered(fault, numbers)
+            for fault, numbers in faults.items()
+        )
     return plans
+
+
+def _numbered(fault: Fault, requests: Sequence[int]) -> Fault:
+    """A fault that some requests have, of which the first few are named."""
+    named = ", ".join(map(str, requests[:5])) + (", ..." if len(requests) > 5 else "")
+    return attrs.evolve(fault, where=f"request{'s'[: len(requests) > 1]} {named}, {fault.where}")

@@ -1,6 +1,6 @@
 """Claims about the model as a user meets it: values in, values out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -215,3 +215,14 @@ def test_a_codec_that_cannot_be_stored_is_named(model: AnyToAny, tmp_path: Path)
     opaque = AnyToAny(model.schema, model.model, {**model.codecs, "shape": Opaque()})
     with pytest.raises(CheckpointError, match=r"codec of shape: cannot be stored: it does not say"):
         opaque.save_pretrained(tmp_path / "model")
+
+
+def test_of_many_requests_a_fault_says_which_have_it(model: AnyToAny) -> None:
+    """One that all have is told once, without their numbers."""
+    inputs: list[Mapping[str, object]] = [{"digit": DIGIT}, {"caption": "a three"}, {"caption": "a seven"}]
+    with pytest.raises(RequestError, match=r"1 fault:\n  requests 1, 2, targets\.caption\.tokens: "):
+        model.generate(inputs, ["caption"])
+    with pytest.raises(RequestError, match=r"  request 0, targets\.digit\.tokens: digit is already given"):
+        model.generate(inputs[:2], ["digit"])
+    with pytest.raises(RequestError, match=r"1 fault:\n  targets\.caption\.tokens: "):
+        model.generate(inputs[1:], ["caption"])
